@@ -1,0 +1,38 @@
+# make book    the rendered book, in _build/html
+# make test    all tests, the chapters included
+# make train   the populations of the book, resumed where they stand (hours)
+# make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
+PYTHON ?= python3
+VENV ?= .venv
+run = $(VENV)/bin/python
+
+.PHONY: book test train lock environment clean
+
+book: environment
+	$(run) -m topo book
+
+test: environment
+	$(run) -m ruff check topo tests
+	$(run) -m pytest -n 2
+	$(run) -m pytest -n 2 --nbval --nbval-sanitize-with tests/nbval.cfg book
+
+train: environment
+	$(run) -m topo train
+
+environment: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info[:2] < (3, 13) or sys.exit("This project needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is %d.%d: say for example make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(run) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(run) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Every supported Python is below 3.13, so the marker that says so on each line says nothing.
+lock:
+	uv pip compile --quiet --universal --python-version 3.10 --extra test --no-annotate --no-header pyproject.toml \
+	  | sed -E "s/python_full_version >= '3\.11' and python_full_version < '3\.13'/python_full_version >= '3.11'/; \
+	            s/ and python_full_version < '3\.13'|python_full_version < '3\.13' and //; s/ ; python_full_version < '3\.13'$$//" > requirements.txt
+
+clean:
+	rm -rf _build

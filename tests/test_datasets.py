@@ -1,0 +1,137 @@
+import gzip
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from topo import datasets
+
+CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
+
+
+class Home(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT gzipped, with ranges; `requests` keeps what was asked for, `cut` breaks off the first answer."""
+
+    body = gzip.compress(CONTENT, mtime=0)
+    requests, cut = [], None
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        type(self).requests.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start >= len(self.body):
+            return self.send_error(416)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(self.body) - start))
+        self.end_headers()
+        stop, type(self).cut = type(self).cut, None
+        self.wfile.write(self.body[start:stop])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def home():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Home)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Home.requests, Home.cut = [], None
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def remote(home, sha256=hashlib.sha256(CONTENT).hexdigest()):
+    return datasets.RemoteFile("set/file.gz", sha256, (home + "file.gz",))
+
+
+def test_fetch_verifies_the_uncompressed_content(home, tmp_path):
+    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
+    assert gzip.decompress(path.read_bytes()) == CONTENT
+    assert [p.name for p in tmp_path.iterdir()] == ["file.gz"]
+
+
+def test_fetch_resumes_what_broke_off(home, tmp_path):
+    Home.cut = 50_000
+    with pytest.raises(FileNotFoundError):
+        datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
+    assert (tmp_path / "file.gz.part").stat().st_size == 50_000 and not (tmp_path / "file.gz").exists()
+    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
+    assert Home.requests == [None, "bytes=50000-"] and gzip.decompress(path.read_bytes()) == CONTENT
+
+
+def test_a_whole_part_is_taken_as_it_is(home, tmp_path):
+    (tmp_path / "file.gz.part").write_bytes(Home.body)
+    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
+    assert gzip.decompress(path.read_bytes()) == CONTENT
+
+
+def test_wrong_content_never_takes_the_name(home, tmp_path):
+    with pytest.raises(FileNotFoundError, match="other content"):
+        datasets.fetch(remote(home, "0" * 64), tmp_path / "file.gz", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_file_one_error_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOPO_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    lost = datasets.RemoteFile("set/file.gz", "0" * 64, ("http://127.0.0.1:9/file.gz",))
+    with pytest.raises(FileNotFoundError) as error:
+        datasets.find(lost)
+    message = str(error.value)
+    assert "http://127.0.0.1:9/file.gz" in message and str(tmp_path / "set" / "file.gz") in message and "TOPO_DATA" in message
+
+
+def test_topo_data_comes_before_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("TOPO_DATA", str(tmp_path / "mine"))
+    file = datasets.RemoteFile("set/file", hashlib.sha256(b"x").hexdigest(), ())
+    for folder in datasets.folders():
+        (folder / "set").mkdir(parents=True)
+        (folder / file.path).write_bytes(b"x")
+    assert datasets.find(file) == tmp_path / "mine" / "set" / "file"
+    monkeypatch.delenv("TOPO_DATA")
+    assert datasets.find(file) == tmp_path / "cache" / "set" / "file"
+
+
+def test_a_file_with_other_content_or_a_damaged_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    file = datasets.RemoteFile("file.gz", hashlib.sha256(CONTENT).hexdigest(), ())
+    (tmp_path / "file.gz").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(ValueError, match="not the official file.*delete it"):
+        datasets.find(file)
+    (tmp_path / "file.gz").write_bytes(gzip.compress(CONTENT)[:-20])
+    with pytest.raises(ValueError, match="cannot be read"):
+        datasets.find(file)
+
+
+def test_idx_files_are_parsed_and_others_refused(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03" + np.array([2, 3, 4], ">u4").tobytes() + bytes(range(24))))
+    np.testing.assert_array_equal(datasets._idx(path), np.arange(24).reshape(2, 3, 4))
+    path.write_bytes(gzip.compress(b"\0\0\x0d\x01" + bytes(8)))
+    with pytest.raises(ValueError, match="not an IDX file"):
+        datasets._idx(path)
+
+
+def test_digits_need_no_file():
+    digits = datasets.digits()
+    assert digits.train_images.shape == (1500, 8, 8, 1) and digits.test_images.shape == (297, 8, 8, 1)
+    assert digits.train_images.dtype == np.uint8 and digits.train_images.max() == 255 and set(digits.test_labels) == set(range(10))
+
+
+def test_mnist_is_the_official_one():
+    try:
+        mnist = datasets.mnist(download=False)
+    except FileNotFoundError:
+        pytest.skip("MNIST is not in $TOPO_DATA or data/cache")
+    assert mnist.train_images.shape == (60_000, 28, 28, 1) and mnist.test_images.shape == (10_000, 28, 28, 1)
+    assert np.bincount(mnist.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'cifar' is not one of mnist, digits"):
+        datasets.load("cifar")
+    with pytest.raises(ValueError, match="not one of n50000"):
+        datasets.natural_patches("X(1,1)", download=False)

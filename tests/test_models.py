@@ -1,0 +1,267 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import loadmat
+
+from topo import models
+from topo.models import (
+    dct_basis,
+    distance_to,
+    from_dct,
+    klein_bottle,
+    primary_angle,
+    primary_circle,
+    primary_energy,
+    secondary_circles,
+    three_circles,
+    to_dct,
+)
+
+NATURAL_PATCHES = Path(__file__).parent.parent / "data" / "cache" / "natural_patches"
+CORES = ("nk300c30Dct", "nk15c30Dct")  # X(300, 30) and X(15, 30) of Carlsson et al. 2008
+ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)  # contains every multiple of 5 degrees
+PATCHES = np.random.default_rng(0).normal(size=(50, 9))
+
+
+def assert_centred_and_unit(patches):
+    np.testing.assert_allclose(patches.mean(axis=-1), 0, atol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(patches, axis=-1), 1, atol=1e-14)
+
+
+# --- Model spaces -------------------------------------------------------------------------------------------
+
+
+def test_klein_bottle_is_the_polynomial_at_the_nine_points():
+    for theta, phi in [(0.3, 1.1), (2.0, -0.4), (-1.2, 2.5)]:
+        linear = np.zeros(9)
+        for row, y in enumerate((-1, 0, 1)):
+            for column, x in enumerate((-1, 0, 1)):
+                linear[3 * row + column] = np.cos(theta) * x + np.sin(theta) * y
+        quadratic = linear**2 - (linear**2).mean()
+        patch = np.cos(phi) * quadratic / np.linalg.norm(quadratic) + np.sin(phi) * linear / np.linalg.norm(linear)
+        np.testing.assert_allclose(klein_bottle(theta, phi), patch, atol=1e-14)
+
+
+def test_klein_bottle_is_glued_as_a_klein_bottle():
+    theta, phi = np.meshgrid(ANGLES, ANGLES)
+    patches = klein_bottle(theta, phi)
+    assert patches.shape == (72, 72, 9)
+    assert_centred_and_unit(patches)
+    np.testing.assert_allclose(klein_bottle(theta + np.pi, -phi), patches, atol=1e-14)
+    np.testing.assert_allclose(klein_bottle(theta, phi + 2 * np.pi), patches, atol=1e-14)
+
+
+def test_klein_bottle_has_no_other_identifications():
+    theta, phi = np.meshgrid(ANGLES[:36], ANGLES)  # theta in [0, pi): each patch once
+    patches = klein_bottle(theta, phi).reshape(-1, 9)
+    similarity = patches @ patches.T
+    np.fill_diagonal(similarity, -1)
+    assert similarity.max() < 0.999
+
+
+def test_primary_circle_is_rotating_edges():
+    patches = primary_circle(ANGLES)
+    assert patches.shape == (72, 9)
+    assert_centred_and_unit(patches)
+    np.testing.assert_allclose(patches[0] * np.sqrt(6), [-1, 0, 1] * 3, atol=1e-14)  # brighter to the right
+    np.testing.assert_allclose(patches[18] * np.sqrt(6), [-1] * 3 + [0] * 3 + [1] * 3, atol=1e-14)  # and downwards
+    np.testing.assert_allclose(primary_circle(ANGLES + np.pi), -patches, atol=1e-14)
+
+
+def test_secondary_circles_join_lines_to_edges():
+    vertical, horizontal = secondary_circles(ANGLES)
+    assert_centred_and_unit(np.stack([vertical, horizontal]))
+    np.testing.assert_allclose(vertical[0] * np.sqrt(18), [1, -2, 1] * 3, atol=1e-14)  # the same in every row
+    rotated = vertical.reshape(-1, 3, 3).transpose(0, 2, 1).reshape(-1, 9)
+    np.testing.assert_allclose(horizontal, rotated, atol=1e-14)
+
+
+def test_each_secondary_circle_meets_the_primary_twice_and_not_the_other():
+    primary = primary_circle(ANGLES)
+    vertical, horizontal = secondary_circles(ANGLES)
+    for circle, meetings in ((vertical, {0, 36}), (horizontal, {18, 54})):  # as rows of `primary`
+        distances = np.linalg.norm(circle[:, None] - primary[None], axis=-1)
+        on_circle, on_primary = np.nonzero(distances < 1e-7)
+        assert set(on_circle) == {18, 54} and set(on_primary) == meetings
+    assert distance_to(vertical, horizontal).min() > 1
+
+
+def test_three_circles_holds_evenly_spaced_points_of_all_three():
+    for n in (3, 10, 11, 300):
+        assert three_circles(n).shape == (n, 9)
+    points = three_circles(216)
+    np.testing.assert_allclose(points[:72], primary_circle(ANGLES), atol=1e-14)
+    np.testing.assert_allclose(points[72:144], secondary_circles(ANGLES)[0], atol=1e-14)
+    np.testing.assert_allclose(points[144:], secondary_circles(ANGLES)[1], atol=1e-14)
+    with pytest.raises(ValueError, match="n_points = 2"):
+        three_circles(2)
+
+
+# --- Samples ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sample, dim",
+    [
+        (models.sample_circle, 2), (models.sample_torus, 4), (models.sample_klein_bottle, 9),
+        (models.sample_three_circles, 9),
+    ],
+)
+def test_samples_depend_on_their_seed_alone(sample, dim):
+    points = sample(40, 7)
+    assert points.shape == (40, dim) and points.dtype == np.float64
+    np.testing.assert_array_equal(sample(40, 7), points)
+    np.testing.assert_array_equal(sample(40, np.random.default_rng(7)), points)
+    assert not np.allclose(sample(40, 8), points)
+    noisy = sample(40, 7, noise=0.05)
+    assert 0 < np.linalg.norm(noisy - points, axis=1).max() < 0.5
+    with pytest.raises(ValueError, match="n = 0"):
+        sample(0, 7)
+
+
+def test_samples_lie_on_their_models():
+    np.testing.assert_allclose(np.linalg.norm(models.sample_circle(500, 0), axis=1), 1)
+    assert (models.sample_circle(50, 0, dim=5)[:, 2:] == 0).all()
+    torus = models.sample_torus(500, 0).reshape(500, 2, 2)
+    np.testing.assert_allclose(np.linalg.norm(torus, axis=2), 1)
+    assert distance_to(models.sample_three_circles(500, 0), three_circles(3000)).max() < 0.01
+    grid = klein_bottle(*np.meshgrid(np.linspace(0, np.pi, 90), np.linspace(0, 2 * np.pi, 180))).reshape(-1, 9)
+    assert distance_to(models.sample_klein_bottle(500, 0), grid).max() < 0.05
+    with pytest.raises(ValueError, match="dim = 1"):
+        models.sample_circle(10, 0, dim=1)
+
+
+@pytest.mark.parametrize("sample", [models.sample_klein_bottle, models.sample_three_circles])
+def test_noisy_patches_are_patches(sample):
+    assert_centred_and_unit(sample(100, 0, noise=0.2))
+
+
+def test_samples_of_three_circles_share_out_evenly():
+    points = models.sample_three_circles(3000, 0)
+    circles = [primary_circle(ANGLES), *secondary_circles(ANGLES)]
+    nearest = np.argmin([distance_to(points, circle) for circle in circles], axis=0)
+    assert np.abs(np.bincount(nearest, minlength=3) - 1000).max() < 150
+
+
+# --- Projections --------------------------------------------------------------------------------------------
+
+
+def test_primary_angle_inverts_the_circle():
+    angles = np.linspace(-3.1, 3.1, 50)
+    np.testing.assert_allclose(primary_angle(primary_circle(angles)), angles, atol=1e-12)
+    np.testing.assert_allclose(primary_angle(4 * primary_circle(angles) + 0.3), angles, atol=1e-12)
+
+
+def test_primary_energy_is_a_share():
+    np.testing.assert_allclose(primary_energy(3 * primary_circle(ANGLES) - 2), 1)
+    np.testing.assert_allclose(primary_energy(secondary_circles(ANGLES)[1]), np.sin(ANGLES) ** 2, atol=1e-12)
+    energy = primary_energy(PATCHES)
+    assert ((energy >= 0) & (energy <= 1)).all()
+    distances = distance_to(models.normalize(PATCHES), primary_circle(np.linspace(0, 2 * np.pi, 5000)))
+    np.testing.assert_allclose(distances**2, 2 - 2 * np.sqrt(energy), atol=1e-5)  # nearest point of a great circle
+
+
+def test_distance_to_equals_brute_force():
+    points, model = PATCHES[:20].astype(np.float32), PATCHES[20:]
+    expected = np.linalg.norm(points[:, None].astype(float) - model[None], axis=-1).min(axis=1)
+    np.testing.assert_allclose(distance_to(points, model), expected, rtol=1e-12)
+    assert (distance_to(model, model) == 0).all()
+
+
+# --- The DCT basis ------------------------------------------------------------------------------------------
+
+
+def squared_d_norm(patch):
+    """Lee, Pedersen & Mumford 2003: the sum over horizontal and vertical neighbours."""
+    grid = patch.reshape(3, 3)
+    return (np.diff(grid, axis=0) ** 2).sum() + (np.diff(grid, axis=1) ** 2).sum()
+
+
+def test_dct_basis_is_orthonormal_for_the_d_norm():
+    basis = dct_basis()
+    np.testing.assert_allclose(basis.sum(axis=0), 0, atol=1e-14)
+    product = np.empty((8, 8))
+    for i in range(8):
+        for j in range(8):
+            plus, minus = (squared_d_norm(basis[:, i] + sign * basis[:, j]) for sign in (1, -1))
+            product[i, j] = (plus - minus) / 4
+    np.testing.assert_allclose(product, np.eye(8), atol=1e-14)
+
+
+def test_dct_basis_as_printed():
+    first, second, fifth, sixth = dct_basis().T[[0, 1, 4, 5]].reshape(4, 3, 3)
+    np.testing.assert_allclose(first * np.sqrt(6), [[1, 0, -1]] * 3)
+    np.testing.assert_allclose(second, first.T)
+    np.testing.assert_allclose(fifth * np.sqrt(8), [[1, 0, -1], [0, 0, 0], [-1, 0, 1]])
+    np.testing.assert_allclose(sixth * np.sqrt(48), [[1, 0, -1], [-2, 0, 2], [1, 0, -1]])
+
+
+def test_dct_round_trips():
+    coordinates = np.random.default_rng(1).normal(size=(40, 8))
+    coordinates /= np.linalg.norm(coordinates, axis=1, keepdims=True)
+    assert_centred_and_unit(from_dct(coordinates))
+    np.testing.assert_allclose(to_dct(from_dct(3 * coordinates)), coordinates, atol=1e-14)
+    np.testing.assert_allclose(from_dct(to_dct(PATCHES)), models.normalize(PATCHES), atol=1e-14)
+
+
+def test_dct_of_the_primary_circle():
+    coordinates = to_dct(primary_circle(ANGLES))
+    np.testing.assert_allclose(coordinates[:, :2], -np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), atol=1e-14)
+    np.testing.assert_allclose(coordinates[:, 2:], 0, atol=1e-14)
+
+
+def natural(name):
+    path = NATURAL_PATCHES / f"{name}.mat"
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the natural patches are fetched, not part of the repository")
+    return loadmat(path)[name]
+
+
+def test_natural_patches_with_the_widest_neighbourhood_are_the_primary_circle():
+    coordinates = natural(CORES[0])
+    patches = from_dct(coordinates)
+    np.testing.assert_allclose(to_dct(patches), coordinates, atol=1e-6)
+    assert np.median(primary_energy(patches)) > 0.9
+    assert np.histogram(primary_angle(patches), 12, (-np.pi, np.pi))[0].min() > 100  # all the way round
+
+
+def test_natural_patches_with_a_narrow_neighbourhood_are_three_circles():
+    far_from_edges = [patches[primary_energy(patches) < 0.3] for patches in map(from_dct, map(natural, CORES))]
+    assert len(far_from_edges[0]) == 0
+    vertical, horizontal = (distance_to(far_from_edges[1], circle) for circle in secondary_circles(ANGLES))
+    assert len(vertical) > 100
+    assert np.minimum(vertical, horizontal).max() < 0.4
+    assert min((vertical < 0.4).mean(), (horizontal < 0.4).mean()) > 0.4  # both circles are there
+
+
+def test_natural_patches_fix_the_order_and_signs_of_the_basis():
+    """A patch f(ax + by) has c1 c2 c5 (c3 + c4) ~ (ab)^2 > 0; a step in c1 bends c6 and one in c2 bends c7 alike."""
+    c1, c2, c3, c4, c5, c6, c7, _ = natural("n50000Dct").T
+    assert (c1 * c2 * c5 * (c3 + c4)).mean() > 0.002
+    assert (c1 * c6).mean() < -0.01 and (c2 * c7).mean() < -0.01
+    assert abs((c1 * c7).mean()) < 0.005 and abs((c2 * c6).mean()) < 0.005
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [primary_angle, primary_energy, to_dct])
+def test_patches_have_nine_pixels(function):
+    with pytest.raises(ValueError, match=r"\(n, 9\), not \(4, 8\)"):
+        function(np.ones((4, 8)))
+
+
+@pytest.mark.parametrize("function", [primary_energy, to_dct])
+def test_constant_patches_have_no_direction(function):
+    with pytest.raises(ValueError, match="1 of 51 patches are constant"):
+        function(np.concatenate([PATCHES, np.full((1, 9), 0.1)]))
+
+
+def test_bad_coordinates_and_models():
+    with pytest.raises(ValueError, match=r"\(n, 8\), not \(50, 9\)"):
+        from_dct(PATCHES)
+    with pytest.raises(ValueError, match="row 2 is"):
+        from_dct(np.diag([1.0, 1, 0, 1, 1, 1, 1, 1]))
+    with pytest.raises(ValueError, match="differ in dimension"):
+        distance_to(PATCHES, PATCHES[:, :8])

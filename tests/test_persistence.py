@@ -1,0 +1,374 @@
+import json
+import time
+import tracemalloc
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from topo import models, persistence
+from topo.persistence import (
+    LazyWitnessPersistence,
+    bar_lengths,
+    lazy_witness_barcode,
+    lazy_witness_times,
+    loop_gap,
+    maxmin_landmarks,
+)
+
+REFERENCE = Path(__file__).parent / "reference" / "javaplex"
+CACHE = Path(__file__).parent.parent / "data" / "cache" / "reference" / "javaplex"
+
+
+def cloud(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def lattice(side):
+    """Integer points, on which all distances are exact and ties abound."""
+    return np.stack(np.meshgrid(*[np.arange(float(side))] * 2), -1).reshape(-1, 2)
+
+
+# --- JavaPlex -----------------------------------------------------------------------------------------------
+
+
+def javaplex_runs():
+    for path in sorted(REFERENCE.glob("*.json")):
+        case = json.loads(path.read_text())
+        for run in case["runs"]:
+            yield pytest.param(path.stem, case, run, id=f"{path.stem}-nu{run['nu']}")
+
+
+def javaplex_points(name):
+    """The points are kept out of the repository where they come from photographs or from VGG's weights."""
+    for folder in (REFERENCE, CACHE):
+        if (folder / f"{name}.npz").exists():
+            return np.load(folder / f"{name}.npz")["points"]
+    pytest.skip(f"the points of {name} are not part of the repository: put {name}.npz into {CACHE}")
+
+
+def in_divisions(bars, run):
+    """Bars as JavaPlex reports them: times rounded down to whole divisions, edges after the last division absent."""
+    divisions = np.floor(bars / (run["max_filtration_value"] / run["num_divisions"]) + 1e-9)
+    divisions[divisions > run["num_divisions"]] = np.inf
+    return sorted((birth, death) for birth, death in divisions.tolist() if birth < death)
+
+
+def test_every_javaplex_case_is_here():
+    assert len(list(javaplex_runs())) == 8
+
+
+@pytest.mark.parametrize("name, case, run", list(javaplex_runs()))
+def test_landmarks_and_barcode_equal_javaplex(name, case, run):
+    """Rounded as JavaPlex rounds, the bars are the same: so each is within one division, and as many exceed five."""
+    points = javaplex_points(name)
+    landmarks = maxmin_landmarks(points, case["num_landmarks"], first=case["first_point"])
+    np.testing.assert_array_equal(landmarks, run["landmarks"])
+    barcode = lazy_witness_barcode(points, landmarks, run["nu"], run["max_dimension"] - 1)
+    assert sorted(barcode) == sorted(map(int, run["intervals"]))
+    for dimension, bars in barcode.items():
+        intervals = run["intervals"][str(dimension)]
+        theirs = np.array([[birth, np.inf if death is None else death] for birth, death in intervals]).reshape(-1, 2)
+        assert in_divisions(bars, run) == in_divisions(theirs, run)
+
+
+# --- Landmarks ----------------------------------------------------------------------------------------------
+
+
+def brute_force_landmarks(points, n_landmarks, first):
+    chosen = [first]
+    while len(chosen) < n_landmarks:
+        best, best_distance = None, -1.0
+        for row in range(len(points)):
+            distance = min(((points[row] - points[landmark]) ** 2).sum() for landmark in chosen)
+            if row not in chosen and distance > best_distance:
+                best, best_distance = row, distance
+        chosen.append(best)
+    return chosen
+
+
+@pytest.mark.parametrize("points", [cloud(40, 3), lattice(6), np.repeat(lattice(3), 3, axis=0), np.zeros((9, 2))])
+@pytest.mark.parametrize("first", [0, 5])
+def test_landmarks_equal_brute_force(points, first):
+    for n_landmarks in (1, 2, 7, len(points)):
+        landmarks = maxmin_landmarks(points, n_landmarks, first)
+        assert landmarks.dtype == np.int64
+        assert landmarks.tolist() == brute_force_landmarks(points, n_landmarks, first)
+
+
+# --- Edge times ---------------------------------------------------------------------------------------------
+
+
+def brute_force_times(points, landmarks, nu):
+    """The definition, one triple loop."""
+    times = np.zeros((len(landmarks), len(landmarks)))
+    for i, a in enumerate(landmarks):
+        for j, b in enumerate(landmarks):
+            if i == j:
+                continue
+            candidates = []
+            for z in points:
+                to_landmarks = sorted(np.linalg.norm(points[landmark] - z) for landmark in landmarks)
+                m = to_landmarks[nu - 1] if nu else 0
+                longer = max(np.linalg.norm(points[a] - z), np.linalg.norm(points[b] - z))
+                candidates.append(max(0, longer - m))
+            times[i, j] = min(candidates)
+    return times
+
+
+@pytest.mark.parametrize("nu", [0, 1, 2, 3, 8])
+@pytest.mark.parametrize("points", [cloud(30, 2), cloud(25, 5, 1), lattice(5)])
+def test_times_equal_the_definition(points, nu):
+    landmarks = maxmin_landmarks(points, 8)
+    times = lazy_witness_times(points, landmarks, nu)
+    assert times.dtype == np.float64
+    np.testing.assert_allclose(times, brute_force_times(points, landmarks, nu), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("nu", [0, 1, 2])
+def test_times_do_not_depend_on_the_block_size(nu, monkeypatch):
+    points = cloud(200, 4)
+    landmarks = maxmin_landmarks(points, 20)
+    expected = lazy_witness_times(points, landmarks, nu)
+    for block in (1, 7, 199, 200, 201):
+        monkeypatch.setattr(persistence, "_BLOCK", block)
+        np.testing.assert_array_equal(lazy_witness_times(points, landmarks, nu), expected)
+
+
+def test_memory_does_not_grow_with_the_witnesses():
+    def peak(n):
+        points = cloud(n, 3)
+        tracemalloc.start()
+        lazy_witness_times(points, np.arange(50))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(40_000) < 1.1 * peak(4_000)
+
+
+@pytest.mark.parametrize("nu", [0, 1, 2])
+def test_times_under_isometry_scaling_and_permutation(nu):
+    points = cloud(120, 4)
+    landmarks = maxmin_landmarks(points, 15)
+    times = lazy_witness_times(points, landmarks, nu)
+    rotation = np.linalg.qr(cloud(4, 4, 1))[0]
+    moved = lazy_witness_times(2.5 * points @ rotation - 3, landmarks, nu)
+    np.testing.assert_allclose(moved, 2.5 * times, atol=1e-12)
+    order = np.random.default_rng(2).permutation(120)
+    places = np.argsort(order)[landmarks]
+    np.testing.assert_array_equal(lazy_witness_times(points[order], places, nu), times)
+    reordered = np.random.default_rng(3).permutation(15)
+    shuffled = lazy_witness_times(points, landmarks[reordered], nu)
+    np.testing.assert_array_equal(shuffled, times[np.ix_(reordered, reordered)])
+
+
+def test_times_shrink_as_nu_or_the_witnesses_grow():
+    points = cloud(150, 3)
+    landmarks = np.arange(12)
+    few = lazy_witness_times(points[:60], landmarks)
+    assert (lazy_witness_times(points, landmarks) <= few).all()
+    by_nu = [lazy_witness_times(points, landmarks, nu) for nu in range(13)]
+    assert all((later <= earlier).all() for earlier, later in zip(by_nu, by_nu[1:], strict=False))
+    assert (by_nu[12] == 0).all()
+
+
+# --- Barcodes -----------------------------------------------------------------------------------------------
+
+
+def brute_force_barcode(times, max_dimension):
+    """Textbook reduction of the boundary matrix of the flag complex, over Z/2."""
+    simplices = []
+    for size in range(1, max_dimension + 3):
+        for simplex in combinations(range(len(times)), size):
+            time = max((times[a, b] for a, b in combinations(simplex, 2)), default=0.0)
+            simplices.append((time, size, simplex))
+    simplices.sort()
+    place = {simplex: i for i, (_, _, simplex) in enumerate(simplices)}
+    columns, bars, paired = {}, {dimension: [] for dimension in range(max_dimension + 1)}, set()
+    for i, (death, size, simplex) in enumerate(simplices):
+        column = {place[simplex[:k] + simplex[k + 1 :]] for k in range(size)} if size > 1 else set()
+        while column and max(column) in columns:
+            column = column ^ columns[max(column)]
+        if column:
+            low = max(column)
+            columns[low] = column
+            paired |= {low, i}
+            birth = simplices[low][0]
+            if birth < death:
+                bars[size - 2].append((birth, death))
+    for i, (birth, size, _) in enumerate(simplices):
+        if i not in paired and size <= max_dimension + 1:
+            bars[size - 1].append((birth, np.inf))
+    return {dimension: sorted(found) for dimension, found in bars.items()}
+
+
+@pytest.mark.parametrize("nu", [0, 1, 2])
+@pytest.mark.parametrize("points", [cloud(60, 2), cloud(60, 3, 1), models.sample_circle(60, 2, noise=0.05), lattice(6)])
+def test_barcode_equals_brute_force_in_float64(points, nu):
+    landmarks = maxmin_landmarks(points, 12)
+    barcode = lazy_witness_barcode(points, landmarks, nu, max_dimension=2)
+    expected = brute_force_barcode(lazy_witness_times(points, landmarks, nu), 2)
+    for dimension in range(3):
+        assert barcode[dimension].dtype == np.float64 and barcode[dimension].shape[1:] == (2,)
+        assert sorted(map(tuple, barcode[dimension].tolist())) == expected[dimension]  # to the last bit
+
+
+def test_bars_are_sorted_and_none_has_zero_length():
+    points = cloud(300, 3)
+    for bars in lazy_witness_barcode(points, maxmin_landmarks(points, 40), max_dimension=2).values():
+        lengths = bars[:, 1] - bars[:, 0]
+        assert (lengths > 0).all()
+        assert (lengths[:-1] >= lengths[1:]).all()
+
+
+def test_barcode_does_not_depend_on_order_of_landmarks_or_threads():
+    points = cloud(200, 3)
+    landmarks = maxmin_landmarks(points, 30)
+    barcode = lazy_witness_barcode(points, landmarks)
+    for other in (
+        lazy_witness_barcode(points, landmarks[::-1]),
+        lazy_witness_barcode(points, landmarks.tolist()),
+        lazy_witness_barcode(points, landmarks, n_threads=2),
+    ):
+        for dimension in barcode:
+            np.testing.assert_array_equal(other[dimension], barcode[dimension])
+
+
+@pytest.mark.parametrize(
+    "points, betti",
+    [
+        (models.sample_circle(500, 0, noise=0.03), {0: 1, 1: 1}),
+        (models.sample_circle(500, 0, dim=9), {0: 1, 1: 1}),
+        (models.sample_torus(3000, 0), {0: 1, 1: 2, 2: 1}),
+        (models.sample_three_circles(1500, 0, noise=0.02), {0: 1, 1: 5}),
+        (models.sample_klein_bottle(4000, 0), {0: 1, 1: 2, 2: 1}),
+    ],
+    ids=["circle", "circle in R9", "torus", "three circles", "klein bottle"],
+)
+def test_known_topology_over_the_field_of_two(points, betti):
+    barcode = lazy_witness_barcode(points, maxmin_landmarks(points, 60), max_dimension=max(betti))
+    assert np.isinf(bar_lengths(barcode, 0)).sum() == betti[0]
+    for dimension in range(1, max(betti) + 1):
+        assert loop_gap(barcode, betti[dimension], dimension) > 2
+        assert np.isfinite(barcode[dimension]).all()
+
+
+def test_two_far_components_merge_last():
+    points = np.concatenate([models.sample_circle(300, 0), models.sample_circle(300, 1) + 20])
+    barcode = lazy_witness_barcode(points, maxmin_landmarks(points, 40))
+    components, loops = bar_lengths(barcode, 0), bar_lengths(barcode, 1)
+    assert np.isinf(components[0]) and components[1] > 10 * components[2]
+    assert loops[1] > 3 * max(loops[2:], default=0)
+
+
+def test_one_and_two_landmarks():
+    points = cloud(30, 2)
+    np.testing.assert_array_equal(lazy_witness_barcode(points, [3])[0], [[0, np.inf]])
+    barcode = lazy_witness_barcode(points, [3, 4], nu=0)
+    np.testing.assert_array_equal(barcode[0], [[0, np.inf], [0, lazy_witness_times(points, [3, 4], nu=0)[0, 1]]])
+    assert barcode[1].shape == (0, 2)
+
+
+def test_a_hundred_landmarks_take_less_than_two_seconds():
+    points = models.sample_three_circles(1920, 0, noise=0.1).astype(np.float32)
+    start = time.perf_counter()
+    lazy_witness_barcode(points, maxmin_landmarks(points, 100))
+    assert time.perf_counter() - start < 2
+
+
+# --- Estimator ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+@pytest.mark.parametrize("nu", [0, 1])
+def test_estimator_gives_the_same_bars_as_the_function(reduced, nu):
+    points = models.sample_circle(200, 0, noise=0.05)
+    estimator = LazyWitnessPersistence(n_landmarks=30, nu=nu, first=2, reduced_homology=reduced)
+    diagrams = estimator.fit_transform([points])
+    assert diagrams.ndim == 3 and diagrams.shape[0] == 1 and diagrams.shape[2] == 3
+    barcode = lazy_witness_barcode(points, maxmin_landmarks(points, 30, first=2), nu)
+    if reduced:
+        barcode[0] = barcode[0][np.isfinite(barcode[0][:, 1])]
+    for dimension, bars in barcode.items():
+        found = diagrams[0][(diagrams[0][:, 2] == dimension) & (diagrams[0][:, 0] < diagrams[0][:, 1]), :2]
+        by_birth_and_death = [ends[np.lexsort(ends.T)] for ends in (found, bars)]
+        np.testing.assert_allclose(*by_birth_and_death, atol=1e-6)
+
+
+def test_estimator_pads_clouds_of_different_size():
+    clouds = [models.sample_circle(100, 0), models.sample_torus(150, 1)[:, :2], models.sample_circle(80, 2)]
+    diagrams = LazyWitnessPersistence(n_landmarks=20).fit_transform(clouds)
+    assert diagrams.shape[::2] == (3, 3)
+    alone = LazyWitnessPersistence(n_landmarks=20).fit_transform(clouds[:1])[0]
+    lasting = [diagram[diagram[:, 0] < diagram[:, 1]] for diagram in (diagrams[0], alone)]
+    np.testing.assert_array_equal(*lasting)
+
+
+def test_estimator_is_one_for_scikit_learn():
+    estimator = LazyWitnessPersistence(n_landmarks=12, nu=2, homology_dimensions=(1,))
+    assert clone(estimator).get_params() == estimator.get_params()
+    diagrams = estimator.fit_transform(cloud(60, 2).reshape(1, 60, 2))
+    assert (diagrams[..., 2] == 1).all()
+
+
+# --- Summaries of barcodes ----------------------------------------------------------------------------------
+
+
+def test_bar_lengths_and_loop_gap():
+    barcode = {
+        0: np.array([[0, np.inf], [0, np.inf], [0, 1]]),
+        1: np.array([[1, 1.5], [0, 4], [2, 4]]),
+        2: np.zeros((0, 2)),
+    }
+    np.testing.assert_array_equal(bar_lengths(barcode, 1), [4, 2, 0.5])
+    np.testing.assert_array_equal(bar_lengths(barcode, 0), [np.inf, np.inf, 1])
+    assert bar_lengths(barcode, 2).shape == (0,)
+    assert [loop_gap(barcode, loops) for loops in (1, 2, 3, 4)] == [2, 4, np.inf, 0]
+    assert [loop_gap(barcode, loops, 0) for loops in (1, 2)] == [1, np.inf]
+    assert loop_gap(barcode, dimension=2) == 0
+    with pytest.raises(ValueError, match=r"dimension 3 .* \[0, 1, 2\]"):
+        bar_lengths(barcode, 3)
+    with pytest.raises(ValueError, match="loops = 0"):
+        loop_gap(barcode, 0)
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "landmarks, error, message",
+    [
+        ([0, 1, 0], ValueError, "landmark 0 occurs 2 times"),
+        ([0, 20], ValueError, r"outside 0..19"),
+        ([-1, 2], ValueError, r"-1..2, outside 0..19"),
+        ([], TypeError, "row indices"),
+        (np.zeros(0, int), ValueError, "L >= 1"),
+        ([[0, 1]], ValueError, r"\(1, 2\)"),
+        ([0.0, 1.0], TypeError, "float64"),
+        (np.ones(20, bool), TypeError, "bool"),
+    ],
+)
+@pytest.mark.parametrize("function", [lazy_witness_times, lazy_witness_barcode])
+def test_bad_landmarks(function, landmarks, error, message):
+    with pytest.raises(error, match=message):
+        function(cloud(20, 2), landmarks)
+
+
+def test_bad_numbers():
+    points = cloud(20, 2)
+    for call, error, message in (
+        (lambda: maxmin_landmarks(points, 21), ValueError, "n_landmarks = 21 .* 20 points"),
+        (lambda: maxmin_landmarks(points, 0), ValueError, "n_landmarks = 0"),
+        (lambda: maxmin_landmarks(points, 5.0), TypeError, "n_landmarks = 5.0"),
+        (lambda: maxmin_landmarks(points, 5, first=20), ValueError, "first = 20"),
+        (lambda: maxmin_landmarks(points[:, 0], 5), ValueError, "points must have shape"),
+        (lambda: lazy_witness_times(points, [0, 1], nu=3), ValueError, "nu = 3 .* 2 landmarks"),
+        (lambda: lazy_witness_times(points, [0, 1], nu=-1), ValueError, "nu = -1"),
+        (lambda: lazy_witness_barcode(points, [0, 1], max_dimension=-1), ValueError, "max_dimension = -1"),
+        (lambda: LazyWitnessPersistence(n_landmarks=30).fit_transform([points]), ValueError, "n_landmarks = 30"),
+    ):
+        with pytest.raises(error, match=message):
+            call()

@@ -1,0 +1,80 @@
+"""The command line: `python -m topo COMMAND`.
+
+Reads arguments, calls the module that does the work, prints one line per error; must not know how anything is done.
+"""
+import argparse
+import re
+import sys
+
+from topo import book
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_book(commands):
+    """`book`: execute the chapters and render the pages."""
+
+    def action(arguments):
+        book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh)
+
+    parser = commands.add_parser("book", help="execute the chapters and render the book")
+    parser.add_argument("--out", metavar="FOLDER", help="where the pages go (default: _build/html)")
+    parser.add_argument("--chapters", nargs="*", metavar="CHAPTER", help="execute only these; the others keep the outputs they have")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="chapters executed at a time (default: 2)")
+    parser.add_argument("--refresh", action="store_true", help="save the outputs into the chapters, too")
+    parser.set_defaults(action=action)
+
+
+def add_run(commands):
+    """`run`: execute one chapter with changed parameters."""
+
+    def action(arguments):
+        path = book.chapter(arguments.chapter)
+        kinds = {parameter.name: parameter.kind for parameter in book.chapter_parameters(path)}
+        overrides = {name: book.parse_value(text, kinds.get(name)) for name, text in arguments.parameters}
+        print(book.run_chapter(path, overrides, arguments.out or book.default_output(path, overrides)))
+
+    parser = commands.add_parser("run", help="execute one chapter, with changed parameters, into a copy")
+    parser.add_argument("chapter", metavar="CHAPTER", help="its name, such as 05-mnist")
+    parser.add_argument(
+        "-p", "--parameter", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter and its value as Python writes it, such as 100, 1e-3 or '[1, 2]'; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", metavar="OUT.ipynb", help="the executed copy (default: below _build/runs, named after the parameters)")
+    parser.set_defaults(action=action)
+
+
+COMMANDS = (add_book, add_run)
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status: 0, 1 where the work failed, 2 where an argument is not allowed."""
+    parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if arguments is None else arguments))
+    try:
+        arguments.action(arguments)
+    except book.BookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print("topo:", *str(error).split("\n"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("topo: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _keep_negative_values(words):
+    """Argparse takes -1e-3 for an option; a space in front keeps it a value."""
+    return [f" {word}" if re.match(r"-[\d.]", word) else word for word in words]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

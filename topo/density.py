@@ -1,0 +1,66 @@
+"""Density filtration rho(k, p): keep the fraction p of a point cloud whose k-th neighbours are nearest.
+
+Knows distances between points; must not know what the points stand for.
+"""
+import math
+from numbers import Real
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from topo.filters import as_points, check_whole
+
+
+def _kept(p, n):
+    """floor(p*n), where a product within float rounding of a whole number is that number: 0.29 * 100 is 29."""
+    if isinstance(p, bool) or not isinstance(p, Real):
+        raise TypeError(f"p must be a number, not {p!r}")
+    if not 0 < p <= 1:
+        raise ValueError(f"p = {p} is outside (0, 1]")
+    count = math.floor(float(p) * n * (1 + 4 * np.finfo(float).eps))
+    if not count:
+        raise ValueError(f"p = {p} of {n} points keeps none: p must be at least 1/{n}")
+    return count
+
+
+def kth_neighbor_distance(points, k):
+    """Euclidean distance of every point to its k-th nearest neighbour (section 4).
+
+    Exact: coordinate differences in float64, no |x|^2 + |y|^2 - 2xy. A point is not its own neighbour, but
+    points that coincide with it are. Memory grows linearly in n, whatever k is.
+
+    points: (n, d), as `topo.filters.as_points` takes them; k: 1 <= k < n.
+    Returns (n,) float64 in the unit of the points, small where the cloud is dense.
+    Raises TypeError or ValueError for a k that is no whole number in that range, and as `as_points` does.
+    """
+    points = as_points(points)
+    check_whole(k, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
+    tree = cKDTree(points, leafsize=64)  # 64 rather than 16 points a leaf: a sixth faster at k = 200
+    # Each point is among its own k + 1 nearest at distance 0, or ties with as many that coincide with it.
+    distances, _ = tree.query(points, k=[k + 1], workers=-1)
+    return distances[:, 0]
+
+
+def densest_indices(points, k, p):
+    """Rows of the floor(p*n) densest points, densest first; on ties the lower row comes first.
+
+    Arguments and errors as for `densest`. Returns (floor(p*n),) int64.
+    """
+    points = as_points(points)
+    count = _kept(p, len(points))
+    return np.argsort(kth_neighbor_distance(points, k), kind="stable")[:count]
+
+
+def densest(points, k, p):
+    """The density filtration rho(k, p): the floor(p*n) points whose k-th neighbours are nearest (section 4).
+
+    points: (n, d), as `topo.filters.as_points` takes them; k: 1 <= k < n; p: fraction to keep, 0 < p <= 1.
+    A p*n within float rounding of a whole number counts as that number, so 0.29 of 100 points are 29.
+    Returns (floor(p*n), d), densest first; on ties the lower row comes first.
+    Raises TypeError or ValueError for a k or p outside its range or a p that keeps no point, and as `as_points`.
+
+    >>> densest([[0.0], [9.0], [1.0], [1.5]], k=1, p=0.5).ravel()
+    array([1. , 1.5])
+    """
+    points = as_points(points)
+    return points[densest_indices(points, k, p)]

@@ -1,0 +1,69 @@
+"""The paper's notation for architectures: "M(64,32,64)", "C(64,0,64)".
+
+Parses, validates and formats; must not know what a network computes.
+"""
+import re
+from dataclasses import dataclass
+
+_FAMILIES = {"M": "MNIST, Table 1", "C": "CIFAR-10, Table 2"}
+_PATTERN = re.compile(r"\s*([A-Za-z]+)\s*\(\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\)\s*")
+_WIDEST = 4096
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network type of the paper: family and widths (section 5, Tables 1 and 2).
+
+    family: "M" (MNIST) or "C" (CIFAR-10).
+    conv1, conv2: filters of the two convolutional layers; 0 removes the layer's whole block.
+    dense: nodes of the fully connected layer; 0 removes its block.
+
+    Raises ValueError for an unknown family, a width outside 0..4096, or no convolution at all.
+
+    >>> str(Architecture.parse("M(64,32,64)"))
+    'M(64,32,64)'
+    """
+
+    family: str
+    conv1: int
+    conv2: int
+    dense: int
+
+    def __post_init__(self):
+        if self.family not in _FAMILIES:
+            allowed = ", ".join(f"{k} ({v})" for k, v in _FAMILIES.items())
+            raise ValueError(f"architecture family {self.family!r} is not one of {allowed}")
+        for name in ("conv1", "conv2", "dense"):
+            width = getattr(self, name)
+            if isinstance(width, bool) or not isinstance(width, int) or not 0 <= width <= _WIDEST:
+                raise ValueError(f"architecture width {name} = {width!r} is not a whole number from 0 to {_WIDEST}")
+        if not (self.conv1 or self.conv2):
+            raise ValueError(f"architecture {self} has no convolutional layer: one of the first two numbers must be positive")
+
+    @classmethod
+    def parse(cls, text):
+        """The Architecture that `text` names, such as "M(64,32,64)"; white space is ignored.
+
+        Raises TypeError where `text` is no string, ValueError where it is not of that form.
+        """
+        if isinstance(text, cls):
+            return text
+        if not isinstance(text, str):
+            raise TypeError(f"an architecture is written as text such as 'M(64,32,64)', not {type(text).__name__}")
+        match = _PATTERN.fullmatch(text)
+        if not match:
+            raise ValueError(f"architecture {text!r} is not of the form 'M(64,32,64)' or 'C(64,32,64)'")
+        return cls(match[1].upper(), *map(int, match.groups()[1:]))
+
+    def __str__(self):
+        return f"{self.family}({self.conv1},{self.conv2},{self.dense})"
+
+    @property
+    def slug(self):
+        """The name in file names: "M-64-32-64"."""
+        return f"{self.family}-{self.conv1}-{self.conv2}-{self.dense}"
+
+    @property
+    def layers(self):
+        """Widths of the convolutional layers that are there, in order: {1: 64, 2: 32}, numbered from 1."""
+        return dict(enumerate((width for width in (self.conv1, self.conv2) if width), start=1))

@@ -1,0 +1,183 @@
+"""Persistent homology of point clouds: max-min landmarks, the lazy witness filtration of JavaPlex, barcodes.
+
+Knows points and distances; must not know what they stand for, nor judge which bars are significant.
+"""
+import numpy as np
+from gph import ripser_parallel
+from gtda.homology import VietorisRipsPersistence
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from topo.filters import as_points, check_whole
+
+_BLOCK = 2048  # witnesses at a time: their distances to 100 landmarks fit in the cache
+
+
+def _check_landmarks(landmarks, n):
+    landmarks = np.asarray(landmarks)
+    if landmarks.dtype.kind not in "iu":
+        raise TypeError(f"landmarks must be row indices of points, not an array of {landmarks.dtype}")
+    if landmarks.ndim != 1 or not len(landmarks):
+        raise ValueError(f"landmarks must have shape (L,) with L >= 1, not {landmarks.shape}")
+    if landmarks.min() < 0 or landmarks.max() >= n:
+        raise ValueError(f"landmarks lie in {landmarks.min()}..{landmarks.max()}, outside 0..{n - 1} for {n} points")
+    values, counts = np.unique(landmarks, return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"landmark {values[counts.argmax()]} occurs {counts.max()} times: landmarks must be distinct")
+    return landmarks
+
+
+def maxmin_landmarks(points, n_landmarks, first=0):
+    """Landmarks chosen greedily, each as far as can be from those before it (JavaPlex's MaxMinLandmarkSelector).
+
+    On ties the lowest row is taken. Rows are distinct; a row that coincides with a landmark comes last.
+
+    points: (n, d), as `topo.filters.as_points` takes them; n_landmarks: 1..n; first: row of the first landmark.
+    Returns (n_landmarks,) int64 rows of `points`, in the order chosen.
+    Raises TypeError or ValueError for a number outside its range, and as `as_points` does.
+    """
+    points = as_points(points).astype(np.float64, copy=False)
+    n = len(points)
+    check_whole(n_landmarks, "n_landmarks", 1, n, f"there are {n} points")
+    check_whole(first, "first", 0, n - 1, f"there are {n} points")
+    landmarks = np.empty(n_landmarks, np.int64)
+    landmarks[0] = first
+    nearest = np.full(n, np.inf)  # squared distance to the landmarks so far
+    for i in range(1, n_landmarks):
+        offset = points - points[landmarks[i - 1]]
+        np.minimum(nearest, np.einsum("ij,ij->i", offset, offset), out=nearest)
+        nearest[landmarks[i - 1]] = -1  # below every distance: never chosen again
+        landmarks[i] = nearest.argmax()
+    return landmarks
+
+
+def lazy_witness_times(points, landmarks, nu=1):
+    """When each edge of the lazy witness filtration appears (de Silva & Carlsson 2004, section 2.3).
+
+    With D(l, z) the distance from landmark l to witness z, and m(z) the nu-th smallest entry of D(., z), or 0
+    for nu = 0, edge {a, b} appears at the minimum over all points z of max(0, max(D(a, z), D(b, z)) - m(z)).
+    Vertices appear at 0. The witnesses pass in blocks: beyond the points, memory does not grow with n.
+
+    points: (n, d), as `topo.filters.as_points` takes them; landmarks: (L,) distinct rows of it; nu: 0..L.
+    Returns (L, L) float64, symmetric, in the unit of the points, with zeros on the diagonal.
+    Raises TypeError or ValueError for landmarks or a nu outside those, and as `as_points` does.
+    """
+    points = as_points(points)
+    landmarks = _check_landmarks(landmarks, len(points))
+    check_whole(nu, "nu", 0, len(landmarks), f"there are {len(landmarks)} landmarks")
+    count = len(landmarks)
+    times = np.full((count, count), np.inf)
+    for start in range(0, len(points), _BLOCK):
+        excess = cdist(points[start : start + _BLOCK], points[landmarks])
+        if nu:
+            excess -= np.partition(excess, nu - 1, axis=1)[:, nu - 1 : nu]
+        excess = np.ascontiguousarray(excess.T)  # (L, block); max(D(a) - m, D(b) - m) is max(D(a), D(b)) - m
+        larger = np.empty_like(excess)
+        for a in range(count - 1):
+            np.maximum(excess[a], excess[a + 1 :], out=larger[a + 1 :])
+            np.minimum(times[a, a + 1 :], larger[a + 1 :].min(axis=1), out=times[a, a + 1 :])
+    times = np.maximum(np.triu(times, 1), 0)
+    return times + times.T
+
+
+def lazy_witness_barcode(points, landmarks, nu=1, max_dimension=1, n_threads=1):
+    """Barcode of the lazy witness filtration over Z/2 (sections 2 and 5), reduced by giotto-ph.
+
+    giotto-ph works in float32. It is given the ranks of the edge times, whole numbers that float32 holds exactly
+    (up to 5,793 landmarks), and its bars are translated back: the bars are those of the float64 times.
+
+    points, landmarks, nu: as for `lazy_witness_times`; max_dimension: 0 or more, highest homology dimension;
+    n_threads: threads of the reduction.
+    Returns {dimension: (bars, 2) float64}, each row birth and death in the unit of the points, inf where the bar
+    never dies, longest first; bars of zero length are left out.
+    Raises TypeError or ValueError for a number outside its range, and as `lazy_witness_times` does.
+    """
+    check_whole(max_dimension, "max_dimension", 0)
+    times, ranks = np.unique(lazy_witness_times(points, landmarks, nu), return_inverse=True)
+    ranks = ranks.reshape(len(landmarks), -1)
+    diagrams = ripser_parallel(ranks, maxdim=max_dimension, metric="precomputed", n_threads=n_threads)["dgms"]
+    return {dimension: _sorted_bars(_bars(diagram, times)) for dimension, diagram in enumerate(diagrams)}
+
+
+def _bars(diagram, times):
+    finite = np.isfinite(diagram)
+    return np.where(finite, times[np.where(finite, diagram, 0).astype(int)], np.inf)
+
+
+def _sorted_bars(bars):
+    bars = bars[bars[:, 1] > bars[:, 0]]
+    return bars[np.lexsort((bars[:, 0], bars[:, 0] - bars[:, 1]))]
+
+
+class LazyWitnessPersistence(BaseEstimator, TransformerMixin):
+    """Point clouds to lazy witness persistence diagrams, with the conventions of giotto-tda's VietorisRipsPersistence.
+
+    A diagram has rows (birth, death, dimension); clouds with fewer bars than others are padded with rows whose
+    birth and death are equal. Times are rounded to float32, as everywhere in giotto-tda; `lazy_witness_barcode`
+    is exact.
+
+    n_landmarks, first: as for `maxmin_landmarks`, for each cloud by itself; nu: as for `lazy_witness_times`;
+    homology_dimensions: which to compute; reduced_homology: leave out the bar of dimension 0 that never dies;
+    n_jobs: clouds reduced at the same time, as in joblib.
+
+    >>> clouds = np.random.default_rng(0).normal(size=(2, 50, 3))
+    >>> LazyWitnessPersistence(n_landmarks=20).fit_transform(clouds).shape[::2]
+    (2, 3)
+    """
+
+    def __init__(
+        self, n_landmarks=100, nu=1, homology_dimensions=(0, 1), first=0, reduced_homology=True, n_jobs=None
+    ):
+        self.n_landmarks = n_landmarks
+        self.nu = nu
+        self.homology_dimensions = homology_dimensions
+        self.first = first
+        self.reduced_homology = reduced_homology
+        self.n_jobs = n_jobs
+
+    def _edge_times(self, cloud):
+        return lazy_witness_times(cloud, maxmin_landmarks(cloud, self.n_landmarks, self.first), self.nu)
+
+    def fit(self, X, y=None):
+        """Nothing is learned. X: (clouds, n, d), or a list of (n, d) whose n may differ; y is ignored."""
+        return self
+
+    def transform(self, X, y=None):
+        """X as in `fit` -> (clouds, bars, 3) float64. Raises TypeError or ValueError as the functions it is made of."""
+        rips = VietorisRipsPersistence(
+            metric="precomputed",
+            homology_dimensions=self.homology_dimensions,
+            reduced_homology=self.reduced_homology,
+            n_jobs=self.n_jobs,
+        )
+        return rips.fit_transform([self._edge_times(cloud) for cloud in X])
+
+
+def bar_lengths(barcode, dimension):
+    """Lengths of the bars of one dimension, longest first; inf for a bar that never dies.
+
+    barcode: as `lazy_witness_barcode` returns it; dimension: one of its keys.
+    Returns (bars,) float64. Raises ValueError for a dimension that was not computed.
+    """
+    if dimension not in barcode:
+        raise ValueError(f"dimension {dimension!r} is not in the barcode, which has {sorted(barcode)}")
+    bars = barcode[dimension]
+    return np.sort(bars[:, 1] - bars[:, 0])[::-1]
+
+
+def loop_gap(barcode, loops=1, dimension=1):
+    """How much longer the `loops`-th longest bar is than the next one: large where there are just that many loops.
+
+    barcode, dimension: as for `bar_lengths`; loops: 1 or more.
+    Returns a float >= 1 without unit: inf where there is no next bar, 0 where there are fewer than `loops` bars.
+    Raises TypeError or ValueError for a `loops` below 1 or no whole number, and as `bar_lengths` does.
+    """
+    check_whole(loops, "loops", 1)
+    lengths = bar_lengths(barcode, dimension)
+    if len(lengths) < loops:
+        return 0.0
+    if len(lengths) == loops:
+        return np.inf
+    if np.isinf(lengths[loops]):
+        return 1.0  # both never die
+    return float(lengths[loops - 1] / lengths[loops])
