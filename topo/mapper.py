@@ -246,7 +246,8 @@ class IntervalCover(BaseEstimator, TransformerMixin):
     def _positions(self, lens):
         if self.kind == "uniform":
             return lens
-        return np.stack([np.interp(v, known, np.arange(len(known))) for v, known in zip(lens.T, self._values)], axis=1)
+        ranks = [np.interp(values, known, np.arange(len(known))) for values, known in zip(lens.T, self._values)]
+        return np.stack(ranks, axis=1)
 
 
 def _distinct_columns(columns):
