@@ -372,3 +372,14 @@ def test_bad_numbers():
     ):
         with pytest.raises(error, match=message):
             call()
+
+
+def test_a_number_of_landmarks_stands_for_the_maxmin_ones():
+    points = models.sample_circle(300, seed=0, noise=0.05)
+    chosen = persistence.lazy_witness_barcode(points, persistence.maxmin_landmarks(points, 25))
+    counted = persistence.lazy_witness_barcode(points, 25)
+    for dimension in (0, 1):
+        np.testing.assert_array_equal(counted[dimension], chosen[dimension])
+    for wrong, error in ((301, ValueError), (0, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="n_landmarks"):
+            persistence.lazy_witness_barcode(points, wrong)

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -64,15 +63,29 @@ if __name__ == "__main__":
 """
 
 
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def group_lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path):
     command = [sys.executable, "-c", TRAIN]
     subprocess.run([*command, tmp_path / "undisturbed"], check=True)
     process = subprocess.Popen([*command, tmp_path / "killed"], start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("killed/*/members-*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    wait_for(lambda: list(tmp_path.glob("killed/*/members-*.safetensors")))
+    process.kill()
     process.wait()
+    wait_for(lambda: not group_lives(process.pid))
     checkpoints = list(tmp_path.glob("killed/*/members-*.safetensors"))
     assert checkpoints and all(int(load_file(path)["iteration"]) <= 400 for path in checkpoints)
     assert not (tmp_path / "killed" / "killed.safetensors").exists(), "it was killed too late to test anything"

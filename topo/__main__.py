@@ -47,7 +47,70 @@ def add_run(commands):
     parser.set_defaults(action=action)
 
 
-COMMANDS = (add_book, add_run)
+def add_train(commands):
+    """`train`: train populations, or go on with them, and write their archives."""
+
+    def action(arguments):
+        from topo import archive, campaign
+
+        changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
+        folder = arguments.out or archive.DATA
+        wanted = {name: campaign.population(name, **changes) for name in arguments.names or campaign.POPULATIONS}
+        for name, population in wanted.items():
+            campaign.check_replaces(name, population, folder)
+        for name, population in wanted.items():
+            scale = f"{population.networks} networks x {population.iterations} iterations of {population.training.architecture}"
+            print(f"{name}: {scale} on {population.training.dataset}", file=sys.stderr)
+            trained = campaign.train(population, arguments.workers)
+            path = campaign.keep(name, population, trained, folder)
+            accuracy = 100 * trained.accuracy[population.iterations]
+            print(f"{path}: test accuracy {accuracy.mean():.2f} % (from {accuracy.min():.2f} to {accuracy.max():.2f})")
+
+    parser = commands.add_parser("train", help="train populations and write their archives; resumes where it was stopped")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="populations, such as mnist-M-64-32-64 (default: all of the book)")
+    for name, (kind, text) in _TRAINING.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="VALUE", help=text)
+    parser.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one a processor)")
+    parser.add_argument("--out", metavar="FOLDER", help="where the archives go (default: data)")
+    parser.set_defaults(action=action)
+
+
+_TRAINING = {
+    "networks": (int, "networks to train (default: the population's own scale)"),
+    "iterations": (int, "minibatches (default: the population's own scale)"),
+    "seed": (int, "seed of the population (default: 0)"),
+    "batch": (int, "images to a minibatch (default: 128)"),
+    "learning_rate": (float, "of Adam (default: 0.001)"),
+    "dataset": (str, "mnist or digits (default: mnist)"),
+}
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not allowed: at least 1")
+    return number
+
+
+def add_data(commands):
+    """`data`: find or download the data sets, and verify them."""
+
+    def action(arguments):
+        from topo import datasets
+
+        for name in arguments.names or datasets.COLLECTIONS:
+            if name not in datasets.COLLECTIONS:
+                raise ValueError(f"data set {name!r} is not one of {', '.join(datasets.COLLECTIONS)}")
+        for name in arguments.names or datasets.COLLECTIONS:
+            for file in datasets.COLLECTIONS[name].values():
+                print(datasets.find(file))
+
+    parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, natural-patches (default: all)")
+    parser.set_defaults(action=action)
+
+
+COMMANDS = (add_book, add_run, add_train, add_data)
 
 
 def main(arguments=None):

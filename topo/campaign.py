@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import platform
+import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,36 @@ def population(name, networks=None, iterations=None, snapshots=None, **settings)
     return Population(changed, networks, iterations, known.paper, snapshots)
 
 
+def obtain(name, source="archive", progress=False, **changes):
+    """The Archive of the population `name`: the committed one, or one that is trained now.
+
+    source: "archive", or "train" to train it with `changes` of `population`, such as networks=4, iterations=200,
+    dataset="digits"; what was trained before with the same changes goes on from its checkpoints, and the archive is
+    kept apart from the committed ones, below data/cache. Raises ValueError for another source, and as `population`,
+    `train` and `archive.load` do.
+    """
+    if source == "archive":
+        return archive.load(name)
+    if source != "train":
+        raise ValueError(f"source = {source!r} is not allowed: 'archive' or 'train'")
+    wanted = population(name, **changes)
+    folder = checkpoint(wanted.training, range(wanted.networks)).parent / f"{wanted.networks}x{wanted.iterations}"
+    keep(name, wanted, train(wanted, progress=progress), folder)
+    return archive.load(name, folder)
+
+
+def check_replaces(name, wanted, folder=archive.DATA):
+    """Raise ValueError where `folder` holds an archive `name` that `wanted` would replace with less, or with something else."""
+    held = archive.manifest(folder).get(name)
+    if held is None:
+        return
+    differences = [key for key, value in wanted.training.describe().items() if held[key] != value]
+    if differences or wanted.networks < len(held["members"]) or wanted.iterations < held["iterations"]:
+        scale = f"{len(held['members'])} networks x {held['iterations']} iterations"
+        other = f" with other {', '.join(differences)}" if differences else ""
+        raise ValueError(f"archive {name} in {folder} holds {scale}{other} and would be lost: choose another folder with --out")
+
+
 def checkpoint(wanted, members, folder=CHECKPOINTS):
     """Path of the checkpoint file of some members; its name is made of the configuration and the members."""
     identity = hashlib.sha256(json.dumps(wanted.describe(), sort_keys=True).encode()).hexdigest()[:12]
@@ -92,6 +123,13 @@ _trainer = lru_cache(maxsize=1)(training.Trainer)  # a worker compiles once and 
 def _enter_worker(reports):
     global _reports
     _reports = reports
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """A worker whose parent was killed must not train on, unseen, over the checkpoints of the next run."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _train_chunk(wanted, members, path, iterations, snapshots, every):

@@ -69,6 +69,8 @@ NATURAL_PATCHES = {
     "X(15,30)": _patches("nk15c30Dct.mat", "12a49a644d0745b69eb4a921c08c7db2365a41823b0500764be3f1012a7d93fd"),
 }
 
+COLLECTIONS = {"mnist": MNIST, "natural-patches": NATURAL_PATCHES}
+
 
 def folders():
     """The folders searched for data sets, in order: $TOPO_DATA where it is set, then data/cache."""

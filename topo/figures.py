@@ -2,17 +2,23 @@
 
 Knows arrays, barcodes and graphs; must not know where they come from, nor compute the results that it shows.
 """
-from math import floor, isqrt, log10, sqrt
+import random
+from itertools import cycle
+from math import ceil, floor, isqrt, log10, sqrt
 
+import igraph
 import matplotlib
 import numpy as np
 from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from topo import models
 from topo.filters import as_points, check_whole
+from topo.mapper import Lens, node_means, node_sizes
 
 # Every function that draws takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where it is
 # None; every one returns the Figure. Figures are made without pyplot: a notebook shows one once, as a cell's result,
@@ -26,6 +32,7 @@ _MARKERS = "o^sDvPX"
 _INK, _FAINT = "0.25", "0.55"
 _COUNTS = "RdYlBu_r"  # blue to red, as in the paper
 _AMOUNTS = "cividis"
+_DENSITY = "YlGnBu"  # few is light, none is the paper's white
 
 
 def use_style():
@@ -122,8 +129,10 @@ def barcodes(labelled, *, dimensions=(0, 1), max_bars=30, columns=3, label="lazy
     return figure
 
 
-_NOTED = 3  # lengths written beside a group
-_GROUP_ROWS = 8  # the least height of a group: room for what is written beside it
+_NOTED = 6  # the most lengths written beside a group
+_ROW = 0.042  # inches from bar to bar
+_NOTE_ROWS = 3.3  # from line to line of what is written beside a group
+_GROUP_ROWS = 13  # the least height of a group: room for four notes
 
 
 def _check_barcode(bars, dimensions):
@@ -152,7 +161,7 @@ def _barcode_rows(every, max_bars):
 
 
 def _barcode_height(rows):
-    return 0.75 + 0.055 * (sum(rows.values()) + 2 * len(rows))
+    return 0.75 + _ROW * (sum(rows.values()) + 2 * len(rows))
 
 
 def _barcode_limit(every):
@@ -171,13 +180,14 @@ def _draw_barcode(ax, bars, rows, max_bars, limit):
         ends = np.minimum(deaths, limit)
         ax.barh(y, ends - births, left=births, height=0.62, color=colour, linewidth=0)
         endless = y[np.isinf(deaths)]
-        ax.plot(np.full(len(endless), limit), endless, ">", color=colour, markersize=5, clip_on=False, zorder=3)
-        for line, note in enumerate(_barcode_notes(pairs, max_bars, decimals)):
+        ax.scatter(np.full(len(endless), limit), endless, marker=">", s=25, color=colour, clip_on=False, zorder=3)
+        for line, note in enumerate(_barcode_notes(pairs, rows[dimension], max_bars, decimals)):
             ax.text(
-                1.03, top + 2.5 * line - 0.5, note, transform=ax.get_yaxis_transform(), va="top", fontsize=7.5, color=_INK
+                1.03, top + _NOTE_ROWS * line - 0.5, note, transform=ax.get_yaxis_transform(), va="top", fontsize=7.5, color=_INK
             )
         centres.append(top + (rows[dimension] - 1) / 2)
         top += rows[dimension] + 2
+    ax.text(1.03, 1.0, "longest", transform=ax.transAxes, va="bottom", fontsize=7.5, color=_FAINT)
     ax.set_xlim(0, limit)
     ax.set_ylim(top - 2, -1)
     ax.set_yticks(centres, [f"$H_{dimension}$" for dimension in bars])
@@ -185,9 +195,9 @@ def _draw_barcode(ax, bars, rows, max_bars, limit):
     ax.spines["left"].set_visible(False)
 
 
-def _barcode_notes(pairs, max_bars, decimals):
-    lengths = pairs[:, 1] - pairs[:, 0]
-    notes = ["∞" if np.isinf(length) else f"{length:.{decimals}f}" for length in lengths[:_NOTED]]
+def _barcode_notes(pairs, rows, max_bars, decimals):
+    lengths = (pairs[:, 1] - pairs[:, 0])[: min(_NOTED, int(rows / _NOTE_ROWS))]
+    notes = ["∞" if np.isinf(length) else f"{length:.{decimals}f}" for length in lengths]
     if len(pairs) > max_bars:
         notes.append(f"{len(pairs) - max_bars} not drawn")
     return notes or ["no bars"]
@@ -271,7 +281,7 @@ def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, ax=None):
     if angles.shape != (len(vectors),):
         raise ValueError(f"angles must have shape ({len(vectors)},), one a patch, not {angles.shape}")
     ax = _axes(ax, 3.2, 3.2)
-    side = min(0.42, 0.8 * 2 * np.pi / len(vectors))
+    side = min(0.42, 4.2 / len(vectors))  # neighbours on a diagonal do not touch
     _ring(ax, np.ones(2), colour)
     _draw_patches(ax, vectors, _on_ring(angles), side)
     if label is not None:
@@ -302,20 +312,29 @@ def three_circles(*, steps=16, ax=None):
     check_whole(steps, "steps", 4)
     if steps % 4:
         raise ValueError(f"steps = {steps} must be a multiple of 4")
-    ax = _axes(ax, WIDTH, 4.6)
+    ax = _axes(ax, WIDTH, 3.8)
     theta = np.arange(steps) * 2 * np.pi / steps
     phi = np.array([-0.23, 0, 0.23, 0.77, 1, 1.23]) * np.pi  # away from the primary circle and from the crossings
     vertical, horizontal = models.secondary_circles(phi)
     _ring(ax, np.ones(2), BLUE)
-    for patches, radii, turn, colour, name in [
-        (vertical, (1, 0.42), np.pi / 2, ORANGE, "vertical"),
-        (horizontal, (0.42, 1), 0, GREEN, "horizontal"),
+    for patches, radii, turn, colour in [
+        (vertical, (1, 0.42), np.pi / 2, ORANGE),
+        (horizontal, (0.42, 1), 0, GREEN),
     ]:
         _ring(ax, radii, "white", linewidth=7)
         _ring(ax, radii, colour)
         _draw_patches(ax, patches, _on_ring(phi - turn) * radii, 0.17, frame=colour, width=1.2)
     _draw_patches(ax, models.primary_circle(theta), _on_ring(theta), 0.21, frame=BLUE, width=1.2)
-    ax.set(xlim=(-1.9, 1.9), ylim=(-1.15, 1.15))
+    key = np.stack([models.primary_circle(-0.6), *models.secondary_circles(0)])
+    heights = np.array([0.35, 0.0, -0.35])
+    _draw_patches(ax, key, np.column_stack([np.full(3, 1.55), heights]), 0.21, frame=(BLUE, ORANGE, GREEN), width=1.2)
+    for height, text in zip(heights, [
+        "primary circle:\nedges in every direction",
+        "secondary circle:\nvertical edges and vertical lines",
+        "secondary circle:\nhorizontal edges and horizontal lines",
+    ]):
+        ax.text(1.75, height, text, va="center", color=_INK)
+    ax.set(xlim=(-1.15, 3.2), ylim=(-1.15, 1.15))
     _picture(ax)
     return ax.figure
 
@@ -323,4 +342,508 @@ def three_circles(*, steps=16, ax=None):
 # Mapper graphs
 
 def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0.09, colorbar=True, ax=None):
-    pass
+    """A Mapper graph with filters beside it: nodes coloured and sized by their points, blue few, red many (section 3).
+
+    Beside the graph are the mean filters of nodes along its rim, each over the node and its adjacent nodes, as in
+    Figure 3: as many as asked for, or as have room without covering the graph or one another.
+
+    graph: an igraph.Graph as `topo.mapper.mapper_graph` makes it of points; points: (n, d).
+    thumbnails: the most filters drawn, 0 for none, which is all that points that are no square patches allow.
+    layout: "lens", nodes at the mean of their first two principal components; "force", from there by the
+    Fruchterman-Reingold algorithm; or positions (nodes, 2).
+    smallest: share of the points below which a connected component is not drawn, but counted in a note.
+    side: of a filter, as a share of the graph's extent; colorbar: whether to draw one.
+    Returns the Figure. Raises TypeError or ValueError for a number out of range, a graph that is no Mapper graph, or
+    one that is of other points.
+    """
+    points = as_points(points)
+    check_whole(thumbnails, "thumbnails", 0)
+    if not 0 <= smallest <= 1:
+        raise ValueError(f"smallest = {smallest!r} must be a share of the points, from 0 to 1")
+    if not 0 < side <= 1:
+        raise ValueError(f"side = {side!r} must be a share of the graph's extent, above 0 and at most 1")
+    if not hasattr(graph, "vs") or "node_elements" not in graph.vs.attributes():
+        raise TypeError('graph must be a Mapper graph: an igraph.Graph with the vertex attribute "node_elements"')
+    if thumbnails:
+        _as_patches(points[:1], "points with thumbnails")
+    everywhere = _layout(graph, points, layout)
+    nodes, note = _large_components(graph, len(points), smallest)
+    positions, sizes = everywhere[nodes], node_sizes(graph)[nodes]
+    ends = everywhere[_edges_within(graph, nodes)]
+    extent = np.ptp(positions, axis=0).max() or 1.0
+    radii = _radii(sizes) * extent
+
+    ax = _axes(ax, 6.4, 4.9)
+    drawn_before = np.array([ax.get_xlim(), ax.get_ylim()]) if ax.has_data() else None
+    ax.add_collection(LineCollection(ends, colors="0.86", linewidths=0.3, antialiased=False, zorder=1))  # half the bytes
+    order = np.argsort(sizes, kind="stable")
+    discs = EllipseCollection(
+        2 * radii[order], 2 * radii[order], np.zeros(len(order)), units="xy", offsets=positions[order],
+        offset_transform=ax.transData, cmap=_COUNTS, norm=_count_norm(sizes), edgecolors=_INK, linewidths=0.3, zorder=3,
+    )
+    discs.set_array(sizes[order])
+    ax.add_collection(discs)
+    low, high = positions.min(axis=0) - radii.max(), positions.max(axis=0) + radii.max()
+    if drawn_before is not None:
+        low, high = np.minimum(low, drawn_before[:, 0]), np.maximum(high, drawn_before[:, 1])
+    if thumbnails:
+        anchors, centres = _beside(positions, radii, ends, thumbnails, side * extent)
+        means = node_means(graph, points, hops=1)[nodes[anchors]]
+        _draw_patches(ax, means, centres, side * extent)
+        leaders = np.stack([positions[anchors], centres], axis=1)
+        ax.add_collection(LineCollection(leaders, colors=_INK, linewidths=0.7, zorder=2))
+        low = np.minimum(low, (centres - 0.55 * side * extent).min(axis=0, initial=np.inf))
+        high = np.maximum(high, (centres + 0.55 * side * extent).max(axis=0, initial=-np.inf))
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    _picture(ax)
+    if note:
+        ax.annotate(note, (0.5, 0), (0, -6), "axes fraction", textcoords="offset points", ha="center", va="top", fontsize=7.5, color=_INK)
+    if colorbar:
+        bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=25, pad=0.01, label="points in the node")
+        bar.outline.set_visible(False)
+        ticks = _count_ticks(discs.norm)
+        bar.set_ticks(ticks, labels=ticks)
+        bar.minorticks_off()
+    return ax.figure
+
+
+def _layout(graph, points, layout):
+    if isinstance(layout, str):
+        if layout not in ("lens", "force"):
+            raise ValueError(f"layout = {layout!r} must be 'lens', 'force' or positions of shape (nodes, 2)")
+        positions = Lens().fit(points).transform(node_means(graph, points))
+        if layout == "force":
+            igraph.set_random_number_generator(random.Random(0))  # else no two runs agree
+            positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=200).coords)
+            igraph.set_random_number_generator(random)
+        return positions
+    positions = as_points(layout, "layout").astype(float)
+    if positions.shape != (graph.vcount(), 2):
+        raise ValueError(f"layout must have shape ({graph.vcount()}, 2), one position a node, not {positions.shape}")
+    return positions
+
+
+def _large_components(graph, n, smallest):
+    """Nodes (m,) of the components that hold enough of n points, the largest always; and a note on the others."""
+    elements = graph.vs["node_elements"]
+    components = [np.array(nodes) for nodes in graph.connected_components()]
+    held = np.array([len(np.unique(np.concatenate([elements[i] for i in nodes]))) for nodes in components])
+    large = (held >= smallest * n) | (held == held.max())
+    nodes = np.sort(np.concatenate([nodes for nodes, is_large in zip(components, large) if is_large]))
+    if large.all():
+        return nodes, ""
+    return nodes, f"{(~large).sum()} small components, {held[~large].sum()} points, not drawn"
+
+
+def _edges_within(graph, nodes):
+    edges = np.array(graph.get_edgelist(), int).reshape(-1, 2)
+    drawn = np.zeros(graph.vcount(), bool)
+    drawn[nodes] = True
+    return edges[drawn[edges].all(axis=1)]
+
+
+def _radii(sizes):
+    """Radii of nodes as a share of the graph's extent: between a third and the whole of one that suits their number."""
+    largest = np.clip(0.3 / sqrt(len(sizes)), 0.006, 0.025)
+    return largest * (1 + 2 * np.log(sizes) / np.log(max(2, sizes.max()))) / 3
+
+
+def _count_norm(sizes):
+    return LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1))
+
+
+def _count_ticks(norm):
+    """1, 2, 5, 10, 20, 50, … as far as the norm reaches."""
+    ticks = np.outer(10 ** np.arange(10), [1, 2, 5]).ravel()
+    return ticks[(ticks >= norm.vmin) & (ticks <= norm.vmax)]
+
+
+def _beside(positions, radii, ends, count, side):
+    """Nodes (m,) well spread over the rims of a drawing, and centres (m, 2) for a box beside each: m <= count.
+
+    A box covers no node, edge, box or leader. It lies near its node, rather outwards than inwards.
+    """
+    reach, free = _free_places(positions, radii, ends, side)
+    rim = np.flatnonzero(reach <= 1.2 * side)
+    middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
+    anchors, centres = [], np.zeros((0, 2))
+    for anchor in rim[_spread(positions[rim], middle, count, 1.4 * side)]:
+        start = positions[anchor]
+        centre = _best_place(free, start, start - middle, centres, side)
+        if centre is None:
+            continue
+        anchors.append(anchor)
+        centres = np.vstack([centres, centre])
+        free = free[_chebyshev(free, centre[None]) > 1.15 * side]
+        free = free[_chebyshev(free, _along(start, centre)) > 0.6 * side]
+    return np.array(anchors, int), centres
+
+
+def _spread(places, middle, count, apart):
+    """Rows (m,) of places (p, 2) evenly spread over them whatever their density: m <= count, at least `apart` apart or so.
+
+    Farthest-point sampling finds how many fit, and thins the places out; Lloyd's algorithm evens the gaps.
+    """
+    if not len(places):
+        return np.zeros(0, int)
+    rows, gaps = [np.linalg.norm(places - middle, axis=1).argmax()], [np.inf]
+    nearest = np.linalg.norm(places - places[rows[0]], axis=1)
+    while nearest.max() > apart / 5:
+        rows.append(nearest.argmax())
+        gaps.append(nearest.max())
+        nearest = np.minimum(nearest, np.linalg.norm(places - places[rows[-1]], axis=1))
+    thinned = places[rows]
+    chosen = thinned[: min(count, np.searchsorted(-np.array(gaps), -apart))]
+    for _ in range(20):
+        owner = cKDTree(chosen).query(thinned)[1]
+        means = np.stack([thinned[owner == i].mean(axis=0) for i in range(len(chosen))])
+        chosen = thinned[np.unique(cKDTree(thinned).query(means)[1])]
+    return cKDTree(places).query(chosen)[1]
+
+
+def _free_places(positions, radii, ends, side):
+    """Distance (nodes,) from each node to the nearest place for a box, and all places (p, 2), on a fine grid."""
+    cell = side / 8
+    low, high = positions.min(axis=0) - 2.5 * side, positions.max(axis=0) + 2.5 * side
+    blank = np.ones(np.ceil((high - low) / cell).astype(int) + 1, bool)
+
+    def cells(places):
+        return tuple(np.rint((places - low) / cell).astype(int).T)
+
+    steps = min(64, 2 + int(np.abs(ends[:, 1] - ends[:, 0]).max(initial=0) / cell))
+    blank[cells(_along(ends[:, 0], ends[:, 1], steps).reshape(-1, 2))] = False
+    blank[cells(positions)] = False
+    drawn = ndimage.distance_transform_edt(blank) * cell <= radii.max() + cell
+    box = 2 * round(side / cell / 2) + 3
+    free = ~ndimage.maximum_filter(drawn, box)
+    reach = ndimage.distance_transform_edt(~free)[cells(positions)] * cell
+    return reach, np.argwhere(free) * cell + low
+
+
+def _best_place(free, start, outward, centres, side):
+    """Of the places (p, 2) the best near `start` whose leader crosses no box at centres (m, 2); None if there is none."""
+    free = free[_chebyshev(free, start[None]) < 2.5 * side]
+    offsets = free - start
+    distances = np.linalg.norm(offsets, axis=1)
+    cosines = offsets @ outward / (distances * np.linalg.norm(outward) + 1e-12)
+    costs = distances * (3 - cosines)
+    for place in free[np.argsort(costs)[:200]]:
+        if _chebyshev(_along(start, place), centres).min(initial=np.inf) > 0.6 * side:
+            return place
+    return None
+
+
+def _along(start, end, steps=16):
+    """Points (steps, ..., d) from start to end, both (..., d)."""
+    share = np.linspace(0, 1, steps).reshape(-1, *[1] * np.ndim(start))
+    return start * (1 - share) + end * share
+
+
+def _chebyshev(places, others):
+    """Largest coordinate difference from each place (p, 2) to the nearest of the others (m, 2); inf for none."""
+    return np.abs(places[:, None] - others).max(axis=2).min(axis=1, initial=np.inf)
+
+
+# Point clouds
+
+def plane(points, *, rim=8, ax=None):
+    """The density of a cloud of patches on the plane of the primary circle, with edges around it for orientation.
+
+    A patch lies where it brightens to: rightwards to the right, upwards to the top. The primary circle is the unit
+    circle; patches inside it have other parts, such as lines.
+
+    points: (n, 9), centred and of unit norm; rim: edges drawn around, 0 for none.
+    Returns the Figure. Raises TypeError or ValueError for another shape.
+    """
+    ax = _axes(ax, 4.4, 3.6)
+    _plane_bar(_draw_plane(ax, points, rim), ax)
+    return ax.figure
+
+
+def planes(labelled, *, rim=8):
+    """Clouds side by side as `plane` draws them, on one colour scale: {text: (n, 9)} or pairs. Returns the Figure."""
+    labelled = dict(labelled)
+    if not labelled:
+        raise ValueError("labelled must hold one cloud or more")
+    figure, axes = panels(1, len(labelled), height=0.5 + WIDTH / (len(labelled) + 0.3), labels=list(labelled), share=True)
+    cells = [_draw_plane(ax, points, rim) for ax, points in zip(axes, labelled.values())]
+    most = max(collection.norm.vmax for collection in cells)
+    for collection in cells:
+        collection.set_clim(0, most)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    _plane_bar(cells[0], axes)
+    return figure
+
+
+def _draw_plane(ax, points, rim):
+    points = as_points(points)
+    check_whole(rim, "rim", 0)
+    if points.shape[1] != 9:
+        raise ValueError(f"points must be 3x3 patches of shape (n, 9), not {points.shape}")
+    right, down = (points @ models.primary_circle([0, np.pi / 2]).T).T
+    cells = ax.hexbin(
+        right, -down, C=np.full(len(points), 100 / len(points)), reduce_C_function=np.sum, gridsize=40,
+        extent=(-1.05, 1.05, -1.05, 1.05), cmap=_DENSITY, linewidths=0.2, zorder=2,
+    )
+    cells.set_clim(0)
+    _ring(ax, np.ones(2), _FAINT, linewidth=0.8)
+    reach = 1.05
+    if rim:
+        angles = np.arange(rim) * 2 * np.pi / rim
+        _draw_patches(ax, models.primary_circle(angles), 1.26 * _on_ring(angles), 0.24)
+        reach = 1.42
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    ax.set(xlabel="brighter on the right", ylabel="brighter at the top")
+    for side in ("left", "bottom"):
+        ax.spines[side].set_bounds(-1, 1)
+    ax.set_aspect("equal")
+    return cells
+
+
+def _plane_bar(cells, axes):
+    bar = cells.axes.figure.colorbar(cells, ax=axes, shrink=0.7, aspect=25, pad=0.02, label="% of the points in a cell")
+    bar.outline.set_visible(False)
+
+
+def cloud(points, *, values=None, label=None, clusters=None, ax=None):
+    """A cloud in the plane, its points coloured by a value or marked by their cluster.
+
+    points: (n, 2); values: (n,) real, with `label` beside their colour bar; clusters: (n,) int, of which the largest
+    seven have a colour and a marker each, and the others are gray crosses, counted above.
+    Returns the Figure. Raises TypeError or ValueError for another shape, or for both values and clusters.
+    """
+    points = _as_plane(points)
+    if values is not None and clusters is not None:
+        raise ValueError("points are coloured by values or by clusters, not by both")
+    ax = _axes(ax, 3.6, 3.4)
+    if clusters is not None:
+        _draw_clusters(ax, points, _one_each(clusters, "clusters", len(points)))
+    elif values is not None:
+        values = _one_each(values, "values", len(points))
+        dots = ax.scatter(*points.T, c=values, s=8, cmap=_AMOUNTS, linewidths=0)
+        bar = ax.figure.colorbar(dots, ax=ax, shrink=0.7, aspect=25, pad=0.02, label=label)
+        bar.outline.set_visible(False)
+    else:
+        ax.scatter(*points.T, s=6, color=_INK, linewidths=0)
+    ax.set_aspect("equal")
+    ax.set(xlabel="$x$", ylabel="$y$")
+    return ax.figure
+
+
+def _as_plane(points):
+    points = as_points(points)
+    if points.shape[1] != 2:
+        raise ValueError(f"points must lie in the plane, shape (n, 2), not {points.shape}")
+    return points
+
+
+def _one_each(values, name, n):
+    values = np.asarray(values)
+    if values.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one a point, not {values.shape}")
+    return values
+
+
+def _draw_clusters(ax, points, clusters):
+    names, members, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    rank = np.empty(len(names), int)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(names))
+    rank = rank[members]
+    for place, (colour, marker) in enumerate(zip(PALETTE, _MARKERS)):
+        if place < len(names):
+            ax.scatter(*points[rank == place].T, s=12, color=colour, marker=marker, linewidths=0)
+    others = len(names) - len(_MARKERS)
+    if others > 0:
+        small = points[rank >= len(_MARKERS)]
+        ax.scatter(*small.T, s=10, color=_FAINT, marker="x", linewidths=0.7)
+        ax.set_title(f"× {others} smaller clusters", loc="right", fontsize=7.5, color=_INK)
+
+
+def cover(lens, left, right, *, labels=("lens 1", "lens 2"), ax=None):
+    """The overlapping bins of one lens or two, over the points that they sort (section 3).
+
+    One lens: a bar an interval, in rows so that none covers another, with the number of its points, above a tick a
+    point. Two lenses: the bins that hold points as rectangles, the fullest outlined.
+
+    lens: (n,) or (n, k), k = 1 or 2; left, right: (k, intervals) ends of the open intervals along each lens, as
+    `topo.mapper.IntervalCover` has them after `fit`; the outermost may be infinite. labels: of the lenses.
+    Returns the Figure. Raises TypeError or ValueError for another shape.
+    """
+    lens = as_points(np.asarray(lens)[:, None] if np.ndim(lens) == 1 else lens, "lens")
+    left, right = np.atleast_2d(np.asarray(left, float)), np.atleast_2d(np.asarray(right, float))
+    k = lens.shape[1]
+    if k not in (1, 2) or left.shape != right.shape or left.ndim != 2 or len(left) != k:
+        raise ValueError(f"lens {lens.shape} must be one or two, with left {left.shape} and right {right.shape} (k, intervals)")
+    if not (left < right).all():
+        raise ValueError("every interval's left end must lie below its right end")
+    inside = (lens[:, :, None] > left) & (lens[:, :, None] < right)
+    margin = 0.03 * np.ptp(lens, axis=0)[:, None]
+    left = np.maximum(left, lens.min(axis=0)[:, None] - margin)
+    right = np.minimum(right, lens.max(axis=0)[:, None] + margin)
+    if k == 1:
+        return _cover_of_one(lens[:, 0], left[0], right[0], inside[:, 0].sum(axis=0), labels[0], ax)
+    return _cover_of_two(lens, left, right, inside, labels, ax)
+
+
+def _cover_of_one(lens, left, right, counts, label, ax):
+    rows, ends = np.zeros(len(left), int), []
+    for i in np.argsort(left, kind="stable"):
+        rows[i] = next((row for row, end in enumerate(ends) if end < left[i]), len(ends))
+        ends[rows[i] : rows[i] + 1] = [right[i]]
+    ax = _axes(ax, WIDTH, 0.9 + 0.3 * len(ends))
+    bars = ax.barh(rows + 1, right - left, left=left, height=0.72, color=SKY, edgecolor=BLUE, linewidth=0.8)
+    ax.bar_label(bars, counts, label_type="center", fontsize=7.5, color=_INK)
+    ax.plot(lens, np.zeros(len(lens)), "|", color=_INK, markersize=9, markeredgewidth=0.4)
+    ax.set(xlabel=label, ylim=(-0.5, len(ends) + 0.6), yticks=(0, (len(ends) + 1) / 2))
+    ax.set_yticklabels(["points", "bins"])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return ax.figure
+
+
+def _cover_of_two(lens, left, right, inside, labels, ax):
+    ax = _axes(ax, 4.2, 3.8)
+    counts = inside[:, 0].T.astype(int) @ inside[:, 1].astype(int)
+    ax.scatter(*lens.T, s=4, color=_INK, linewidths=0, zorder=2)
+    i, j = np.nonzero(counts)
+    corners = np.stack([
+        np.column_stack(corner)
+        for corner in [
+            (left[0, i], left[1, j]), (right[0, i], left[1, j]), (right[0, i], right[1, j]), (left[0, i], right[1, j])
+        ]
+    ], axis=1)
+    ax.add_collection(PolyCollection(corners, facecolors=(*matplotlib.colors.to_rgb(BLUE), 0.05), edgecolors=SKY, linewidths=0.6))
+    fullest = corners[counts[i, j].argmax()]
+    ax.add_collection(PolyCollection([fullest], facecolors="none", edgecolors=ORANGE, linewidths=2, zorder=3))
+    ax.annotate(
+        f"{counts.max()} points", fullest[2], (0, 3), textcoords="offset points", ha="right", va="bottom", fontsize=8, color=_INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}, zorder=4,
+    )
+    ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
+    ax.autoscale_view()
+    return ax.figure
+
+
+def complex_at(points, landmarks, times, t, *, ax=None):
+    """The lazy witness complex of a cloud in the plane at one parameter: its edges, and triangles all of whose edges are there.
+
+    points: (n, 2); landmarks: (L,) rows of it; times: (L, L) as `topo.persistence.lazy_witness_times` returns them;
+    t: in the unit of the points.
+    Returns the Figure. Raises TypeError or ValueError for another shape.
+    """
+    points, landmarks, times = _as_plane(points), np.asarray(landmarks), np.asarray(times, float)
+    if times.shape != (len(landmarks),) * 2:
+        raise ValueError(f"times must have shape ({len(landmarks)}, {len(landmarks)}), one an edge, not {times.shape}")
+    ax = _axes(ax, 3.2, 3.2)
+    places = points[landmarks]
+    joined = np.triu(times <= t, 1)
+    a, b = np.nonzero(joined)
+    edge, c = np.nonzero(joined[a] & joined[b])  # c joined to both ends, and after them
+    triangles = places[np.column_stack([a[edge], b[edge], c])]
+    ax.scatter(*points.T, s=4, color="0.75", linewidths=0, zorder=1)
+    ax.add_collection(PolyCollection(triangles, facecolors=SKY, linewidths=0, alpha=0.35, zorder=2))
+    ax.add_collection(LineCollection(places[np.column_stack([a, b])], colors=BLUE, linewidths=0.8, zorder=3))
+    ax.scatter(*places.T, s=14, color=ORANGE, edgecolors="white", linewidths=0.4, zorder=4)
+    _picture(ax)
+    return ax.figure
+
+
+def complexes(points, landmarks, times, ts, *, columns=4):
+    """`complex_at` for several parameters ts, side by side. Returns the Figure."""
+    ts = np.atleast_1d(np.asarray(ts, float))
+    check_whole(columns, "columns", 1)
+    columns = min(columns, len(ts))
+    rows = ceil(len(ts) / columns)
+    figure, axes = panels(rows, columns, height=0.25 + WIDTH / max(columns, 3), share=True)
+    for ax in axes[len(ts):]:
+        ax.remove()
+    for ax, t in zip(axes, ts):
+        complex_at(points, landmarks, times, t, ax=ax)
+        ax.set_title(f"$t = {t:g}$")
+    return figure
+
+
+# Numbers
+
+def density_grid(values, ks, ps, *, label, mark=None, ax=None):
+    """A statistic over the density filtrations rho(k, p): a cell a filtration, its number written in it (section 4).
+
+    values: (len(ks), len(ps)); inf is written ∞, NaN is left blank; ks, ps: the filtrations' parameters;
+    label: of the statistic, with its unit; mark: a pair (k, p) to outline, such as the paper's.
+    Returns the Figure. Raises ValueError for another shape, or a mark that is not on the grid.
+    """
+    values, ks, ps = np.asarray(values, float), list(ks), list(ps)
+    if values.shape != (len(ks), len(ps)) or not values.size:
+        raise ValueError(f"values must have shape ({len(ks)}, {len(ps)}), one for each k and p, not {values.shape}")
+    if mark is not None and not (mark[0] in ks and mark[1] in ps):
+        raise ValueError(f"mark = {mark!r} must be one of the pairs of ks = {ks} and ps = {ps}")
+    ax = _axes(ax, min(WIDTH, 1.8 + 0.62 * len(ps)), 0.9 + 0.36 * len(ks))
+    finite = values[np.isfinite(values)]
+    norm = Normalize(finite.min(initial=np.inf), finite.max(initial=-np.inf)) if len(finite) else Normalize(0, 1)
+    if norm.vmin == norm.vmax:
+        norm.vmax = norm.vmin + 1
+    shown = np.clip(values, norm.vmin, norm.vmax)
+    image = ax.imshow(np.ma.masked_invalid(shown), norm=norm, cmap=_AMOUNTS, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        light = norm(shown[row, column]) > 0.55
+        text = "∞" if np.isinf(value) else f"{value:.3g}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if light else "white")
+    if mark is not None:
+        corner = ps.index(mark[1]) - 0.5, ks.index(mark[0]) - 0.5
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5, clip_on=False, zorder=3))
+    ax.set_xticks(range(len(ps)), [f"{p:g}" for p in ps])
+    ax.set_yticks(range(len(ks)), [f"{k:g}" for k in ks])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="share of the points kept, $p$", ylabel="neighbour, $k$")
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=label)
+    bar.outline.set_visible(False)
+    return ax.figure
+
+
+def histogram(values, *, label, bins=40, mark=None, mark_label=None, ax=None):
+    """How many values fall into each of equal bins, on a logarithmic count axis: single far ones stay visible.
+
+    values: (n,) finite; label: of the values, with their unit; mark: a value to draw a line at, mark_label: its text.
+    Returns the Figure. Raises TypeError or ValueError for values of another form.
+    """
+    values = as_points(np.asarray(values)[None], "values")[0]
+    ax = _axes(ax, 4.8, 2.4)
+    ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)
+    ax.set(xlabel=label, ylabel="count", ylim=(0.7, None))
+    if mark is not None:
+        ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
+        far = mark > np.mean(ax.get_xlim())
+        ax.annotate(
+            mark_label or f"{mark:.3g}", (mark, 1), (-4 if far else 4, 0), xycoords=ax.get_xaxis_transform(),
+            textcoords="offset points", ha="right" if far else "left", va="top", fontsize=8, color=_INK,
+        )
+    return ax.figure
+
+
+def strip(groups, *, label, ax=None):
+    """Every value of several groups as a dot, a row a group, with a line and a number at the median.
+
+    groups: {text: (n,)} or pairs, such as test accuracies of a population; label: of the values, with their unit.
+    Returns the Figure. Raises TypeError or ValueError for values of another form, or for no group.
+    """
+    groups = {text: as_points(np.asarray(values)[None], "values")[0] for text, values in dict(groups).items()}
+    if not groups:
+        raise ValueError("groups must hold one group or more")
+    ax = _axes(ax, 5.2, 0.7 + 0.42 * len(groups))
+    for row, (values, colour, marker) in enumerate(zip(groups.values(), cycle(PALETTE), cycle(_MARKERS))):
+        spread = 0.4 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # golden ratio: even, and the same every time
+        ax.scatter(values, row + spread, s=12, color=colour, marker=marker, alpha=0.6, linewidths=0)
+        median = np.median(values)
+        ax.plot([median, median], [row - 0.32, row + 0.32], color=_INK, linewidth=1.5)
+        ax.annotate(f"{median:.3g}", (1, row), (6, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center", fontsize=8, color=_INK)
+    ax.annotate("median", (1, 1), (6, 0), "axes fraction", textcoords="offset points", va="bottom", fontsize=7.5, color=_FAINT)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(label)
+    return ax.figure

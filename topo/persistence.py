@@ -86,13 +86,15 @@ def lazy_witness_barcode(points, landmarks, nu=1, max_dimension=1, n_threads=1):
     giotto-ph works in float32. It is given the ranks of the edge times, whole numbers that float32 holds exactly
     (up to 5,793 landmarks), and its bars are translated back: the bars are those of the float64 times.
 
-    points, landmarks, nu: as for `lazy_witness_times`; max_dimension: 0 or more, highest homology dimension;
-    n_threads: threads of the reduction.
+    points, nu: as for `lazy_witness_times`; landmarks: likewise, or how many `maxmin_landmarks` shall choose;
+    max_dimension: 0 or more, highest homology dimension; n_threads: threads of the reduction.
     Returns {dimension: (bars, 2) float64}, each row birth and death in the unit of the points, inf where the bar
     never dies, longest first; bars of zero length are left out.
     Raises TypeError or ValueError for a number outside its range, and as `lazy_witness_times` does.
     """
     check_whole(max_dimension, "max_dimension", 0)
+    if np.ndim(landmarks) == 0:
+        landmarks = maxmin_landmarks(points, landmarks)
     times, ranks = np.unique(lazy_witness_times(points, landmarks, nu), return_inverse=True)
     ranks = ranks.reshape(len(landmarks), -1)
     diagrams = ripser_parallel(ranks, maxdim=max_dimension, metric="precomputed", n_threads=n_threads)["dgms"]
