@@ -135,3 +135,38 @@ def test_unknown_names_are_refused():
         datasets.load("cifar")
     with pytest.raises(ValueError, match="not one of n50000"):
         datasets.natural_patches("X(1,1)", download=False)
+
+
+def test_patches_of_photographs_are_windows_of_high_contrast():
+    patches = datasets.photograph_patches(101, 3)
+    assert patches.shape == (101, 9)
+    np.testing.assert_array_equal(patches, datasets.photograph_patches(101, 3))
+    assert not np.array_equal(patches, datasets.photograph_patches(101, 4))
+    for name, part in zip(datasets.PHOTOGRAPHS, (patches[:50], patches[50:])):
+        windows = np.lib.stride_tricks.sliding_window_view(datasets.photograph(name), (3, 3)).reshape(-1, 9)
+        assert {tuple(patch) for patch in part} <= {tuple(window) for window in windows}
+        contrast, all_contrast = (np.linalg.norm(x - x.mean(axis=1, keepdims=True), axis=1) for x in (part, windows))
+        assert np.median(contrast) > np.quantile(all_contrast, 0.8)
+
+
+def test_the_contrast_of_a_patch_is_its_d_norm(monkeypatch):
+    """A bright pixel has 4 neighbours in the middle of a patch, 3 at a side, 2 in a corner; its Euclidean norm is one."""
+    picture = np.zeros((6, 7))
+    picture[2, 3] = 9
+    monkeypatch.setattr(datasets, "photograph", lambda name: picture)
+    brightest = datasets.photograph_patches(4, 0, ["china"]).argmax(axis=1)  # four of all twenty
+    assert 4 in brightest and set(brightest) <= {1, 3, 4, 5, 7}
+
+
+@pytest.mark.parametrize("n", [1, 10**6])
+def test_more_patches_than_photographs_have_are_refused(n):
+    with pytest.raises(ValueError, match=f"n = {n} patches must be from 2 to 108460 for china, flower"):
+        datasets.photograph_patches(n, 0)
+
+
+def test_unknown_and_repeated_photographs_are_refused():
+    with pytest.raises(ValueError, match="'dog' is not one of china, flower"):
+        datasets.photograph_patches(10, 0, ["dog"])
+    for names in ([], ["china", "china"]):
+        with pytest.raises(ValueError, match="different photographs"):
+            datasets.photograph_patches(10, 0, names)

@@ -6,18 +6,26 @@ import ast
 import difflib
 import io
 import json
+import logging
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 import types
+from base64 import b64decode
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_origin
+
+from topo.archive import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,7 +118,7 @@ def chapter_parameters(path):
         raise ValueError(f"{path.stem}: one code cell must be tagged `parameters`; there are {len(cells)}")
     try:
         source = "".join(cells[0]["source"])
-        statements = ast.parse(source).body
+        statements = ast.parse(source, "parameters").body
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
         comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
         parameters = [_parameter(statement, comments.get(statement.end_lineno, "")) for statement in statements]
@@ -180,8 +188,8 @@ def run_chapter(path, overrides, out, cwd=None):
 
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from topo.archive import write_atomically
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of annotated parameters that it cannot parse
     out.parent.mkdir(parents=True, exist_ok=True)
     failed = out.with_suffix(".failed.ipynb")
     reached = [0]
@@ -194,15 +202,16 @@ def run_chapter(path, overrides, out, cwd=None):
             notebook = papermill.execute_notebook(
                 template, executed, values, kernel_name="python3", language="python", cwd=cwd, progress_bar=False,
                 request_save_on_cell_execute=False, kernel_manager_class=_kernel_manager_class(),
+                extra_arguments=["--log-level=CRITICAL"],
                 on_cell_start=lambda cell, cell_index: reached.append(cell_index),
             )  # fmt: skip
         except papermill.PapermillExecutionError as error:
             write_atomically(failed, executed.read_bytes())
-            what = f"raised {error.ename}: {error.evalue}" if error.evalue else f"raised {error.ename}"
-            line = next((line for line in error.source.splitlines() if line.strip()), "")
-            raise BookError(f"{path.stem}: cell {error.cell_index + 1} `{line}` {_one_line(what)}; see {failed}") from None
+            where = f"cell {error.cell_index + 1}, `{_one_line(error.source.strip().splitlines()[0], 60)}`,"
+            what = _one_line(f"{error.ename}: {error.evalue}".removesuffix(": "))
+            raise BookError(f"{path.stem}: {where} raised {what}; see {failed}") from None
         except (DeadKernelError, CellTimeoutError) as error:
-            raise BookError(f"{path.stem}: cell {reached[-1] + 1}: {_one_line(error)}") from None
+            raise BookError(f"{path.stem}: cell {reached[-1] + 1} did not end: {_one_line(error)}") from None
     notebook.metadata.papermill.update(input_path=path.name, output_path=out.name)
     write_atomically(out, _encode(notebook))
     failed.unlink(missing_ok=True)
@@ -223,7 +232,8 @@ def build(out=None, names=None, jobs=2, refresh=False, root=ROOT, report=print):
     jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too.
     report: called with a line of text per chapter.
 
-    Copies are executed, in `_build/executed`; the chapters are read only, unless refreshed.
+    Copies are executed, in `_build/executed`; the chapters are read only, unless refreshed. Where a page in Markdown
+    shows images/NAME.png and a chapter has a figure of that name, the picture is that figure.
     Returns `out`. Raises ValueError before anything runs where an argument or a chapter's parameters are not allowed,
     BookError where a chapter fails (one line each) or Jupyter Book has a warning.
     """
@@ -241,9 +251,11 @@ def build(out=None, names=None, jobs=2, refresh=False, root=ROOT, report=print):
     shutil.rmtree(staged, ignore_errors=True)
     book = _copy_folder(root / "book", staged / "book")
     _execute(paths, book, jobs, report)
+    _save_pictures(book)
     if refresh:
         for path in paths:
             _save_outputs(book / path.name, path)
+        _save_pictures(root / "book")
 
     arguments = [staged, "--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", staged]
     start = time.perf_counter()
@@ -259,19 +271,27 @@ def build(out=None, names=None, jobs=2, refresh=False, root=ROOT, report=print):
 
 def _execute(paths, folder, jobs, report):
     """Execute chapters, `jobs` at a time, each in a process of its own because papermill changes the working directory."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
     failures = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent) as pool:
         futures = {pool.submit(_timed_run, path, folder): path for path in paths}
         for future in as_completed(futures):
             try:
                 report(f"{futures[future].stem} executed in {future.result():.0f} s")
             except BookError as error:
                 failures.append(str(error))
+            except BrokenProcessPool:
+                failures.append(f"{futures[future].stem}: a process that executes chapters was killed")
     if failures:
         raise BookError("\n".join(failures))
+
+
+def _watch_parent():
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _timed_run(path, folder):
@@ -283,20 +303,31 @@ def _timed_run(path, folder):
 def _save_outputs(executed, path):
     """Put the outputs of the executed copy into the chapter at `path`, and nothing else that would change from run to run."""
     import nbformat
-    from topo.archive import write_atomically
 
-    chapter, copy = nbformat.read(path, 4), nbformat.read(executed, 4)
-    if [cell.source for cell in chapter.cells] != [cell.source for cell in copy.cells]:
+    notebook, copy = nbformat.read(path, 4), nbformat.read(executed, 4)
+    if [cell.source for cell in notebook.cells] != [cell.source for cell in copy.cells]:
         raise BookError(f"{path.stem}: it was edited while it was executed; its outputs are left as they are")
-    for cell, done in zip(chapter.cells, copy.cells):
+    for cell, done in zip(notebook.cells, copy.cells):
         if cell.cell_type == "code":
             cell.execution_count = done.execution_count
             cell.outputs = [output for output in done.outputs if output.get("name") != "stderr"]
-    chapter.metadata = {
+    notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    write_atomically(path, _encode(chapter))
+    write_atomically(path, _encode(notebook))
+
+
+def _save_pictures(folder):
+    """Write the figures that pages in Markdown show, as images/NAME.png, out of the chapters in `folder`."""
+    pages = "".join(page.read_text("utf-8") for page in sorted(folder.glob("*.md")))
+    cells = [cell for path in sorted(folder.glob("*.ipynb")) for cell in _cells(path)]
+    for cell in cells:
+        name = cell.get("metadata", {}).get("mystnb", {}).get("figure", {}).get("name")
+        pictures = [output["data"]["image/png"] for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
+        if pictures and f"images/{name}.png" in pages:
+            (folder / "images").mkdir(exist_ok=True)
+            write_atomically(folder / "images" / f"{name}.png", b64decode("".join(pictures[0])))
 
 
 def _encode(notebook):
@@ -338,7 +369,7 @@ def _cells(path):
 
 def _parameter(statement, comment):
     if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
-        raise ValueError(f"`{ast.unparse(statement)}` is not of the form `name: type = literal`")
+        raise ValueError(f"`{_one_line(ast.unparse(statement), 60)}` is not of the form `name: type = literal`")
     name, kind = statement.target.id, ast.unparse(statement.annotation)
     try:
         _kind(statement.annotation)
@@ -417,7 +448,7 @@ def _holds(constraint, values):
 
 def _nearest(name, known):
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _one_line(text, longest=200):

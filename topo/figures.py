@@ -1,28 +1,30 @@
-"""Static matplotlib pictures of barcodes, patches, clouds and Mapper graphs; the only module that plots.
+"""Static pictures of barcodes, patches, clouds and Mapper graphs, and tables; the only module that plots.
 
 Knows arrays, barcodes and graphs; must not know where they come from, nor compute the results that it shows.
 """
 import random
+from html import escape
+from io import BytesIO
 from itertools import cycle
 from math import ceil, floor, isqrt, log10, sqrt
+from numbers import Integral, Real
 
 import igraph
-import matplotlib
+import matplotlib.figure
 import numpy as np
 from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.patches import Rectangle
 from scipy import ndimage
+from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
 
 from topo import models
 from topo.filters import as_points, check_whole
 from topo.mapper import Lens, node_means, node_sizes
 
-# Every function that draws takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where it is
-# None; every one returns the Figure. Figures are made without pyplot: a notebook shows one once, as a cell's result,
-# and nothing has to be closed.
+# Every function that draws one picture takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where
+# it is None; every one returns the Figure.
 
 WIDTH = 7.2  # inches: the book's column
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW = PALETTE = (
@@ -32,13 +34,24 @@ _MARKERS = "o^sDvPX"
 _INK, _FAINT = "0.25", "0.55"
 _COUNTS = "RdYlBu_r"  # blue to red, as in the paper
 _AMOUNTS = "cividis"
-_DENSITY = "YlGnBu"  # few is light, none is the paper's white
+_DENSITY = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspace(0.2, 1, 256)))  # even few stand out from white
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib Figure that pyplot knows nothing of: a notebook shows it once, where it is the result of a cell,
+    and it need not be closed.
+    """
+
+    def _repr_png_(self):
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", bbox_inches="tight")
+        return buffer.getvalue()
 
 
 def use_style():
     """Set matplotlib's defaults to the book's: once a chapter, before the first figure."""
     matplotlib.rcParams.update({
-        "figure.dpi": 120,
+        "figure.dpi": 110,
         "font.size": 9,
         "axes.titlesize": 9,
         "axes.titlelocation": "left",
@@ -73,8 +86,39 @@ def panels(rows, columns, *, height=2.4, labels=None, share=False):
     return figure, axes
 
 
+def _wrapped(labels, columns, height, share=False):
+    """As `panels`, with a panel a label and no more than `columns` to a row."""
+    check_whole(columns, "columns", 1)
+    columns = min(columns, len(labels))
+    rows = ceil(len(labels) / columns)
+    figure, axes = panels(rows, columns, height=height, share=share)
+    for ax in axes[len(labels) :]:
+        ax.remove()
+    for ax, label in zip(axes, labels):
+        ax.set_title(label)
+    return figure, axes[: len(labels)]
+
+
 def _axes(ax, width, height):
     return Figure((width, height), layout="constrained").subplots() if ax is None else ax
+
+
+def _texts_and_values(labelled, name):
+    """The texts and the values of a dict or of pairs, at least one."""
+    pairs = list(labelled.items() if isinstance(labelled, dict) else labelled)
+    if not pairs:
+        raise ValueError(f"{name} must not be empty")
+    return zip(*pairs)
+
+
+def _positive(value, name):
+    if not value > 0:
+        raise ValueError(f"{name} = {value!r} must be positive")
+    return value
+
+
+def _short(value):
+    return "∞" if value == np.inf else f"{value:.3g}"
 
 
 def _picture(ax):
@@ -88,7 +132,7 @@ def _picture(ax):
 def barcode(bars, *, dimensions=(0, 1), max_bars=30, limit=None, label="lazy witness parameter $t$", ax=None):
     """A barcode: one group of bars a homology dimension, longest first, the longest lengths beside it (section 2).
 
-    A bar that never dies ends in an arrow and has length ∞.
+    A bar that goes on beyond the axis ends in an arrow; the length of one that never dies is ∞.
 
     bars: {dimension: (b, 2)} births and deaths, as `topo.persistence.lazy_witness_barcode` returns them.
     dimensions: which to draw, from the top; max_bars: the most bars to draw of each, the rest are counted;
@@ -97,9 +141,10 @@ def barcode(bars, *, dimensions=(0, 1), max_bars=30, limit=None, label="lazy wit
     """
     bars = _check_barcode(bars, dimensions)
     check_whole(max_bars, "max_bars", 1)
+    limit = _barcode_limit([bars]) if limit is None else _positive(limit, "limit")
     rows = _barcode_rows([bars], max_bars)
     ax = _axes(ax, WIDTH, _barcode_height(rows))
-    _draw_barcode(ax, bars, rows, max_bars, _barcode_limit([bars]) if limit is None else limit)
+    _draw_barcode(ax, bars, rows, max_bars, limit)
     ax.set_xlabel(label)
     return ax.figure
 
@@ -110,21 +155,13 @@ def barcodes(labelled, *, dimensions=(0, 1), max_bars=30, columns=3, label="lazy
     labelled: {text: barcode} or pairs (text, barcode); columns: panels to a row; the rest as for `barcode`.
     Returns the Figure. Raises as `barcode` does, and ValueError where there is none.
     """
-    labelled = [(text, _check_barcode(bars, dimensions)) for text, bars in dict(labelled).items()]
-    if not labelled:
-        raise ValueError("labelled must hold one barcode or more")
+    texts, every = _texts_and_values(labelled, "labelled")
+    every = [_check_barcode(bars, dimensions) for bars in every]
     check_whole(max_bars, "max_bars", 1)
-    check_whole(columns, "columns", 1)
-    columns = min(columns, len(labelled))
-    texts, every = zip(*labelled)
     rows, limit = _barcode_rows(every, max_bars), _barcode_limit(every)
-    lines = -(-len(labelled) // columns)
-    figure, axes = panels(lines, columns, height=_barcode_height(rows))
-    for ax in axes[len(labelled):]:
-        ax.remove()
-    for ax, text, bars in zip(axes, texts, every):
+    figure, axes = _wrapped(texts, columns, _barcode_height(rows))
+    for ax, bars in zip(axes, every):
         _draw_barcode(ax, bars, rows, max_bars, limit)
-        ax.set_title(text)
     figure.supxlabel(label, fontsize=matplotlib.rcParams["axes.labelsize"])
     return figure
 
@@ -176,15 +213,14 @@ def _draw_barcode(ax, bars, rows, max_bars, limit):
     for dimension, pairs in bars.items():
         colour = PALETTE[dimension % len(PALETTE)]
         births, deaths = pairs[:max_bars].T
+        births = np.minimum(births, limit)
         y = top + np.arange(len(births))
-        ends = np.minimum(deaths, limit)
-        ax.barh(y, ends - births, left=births, height=0.62, color=colour, linewidth=0)
-        endless = y[np.isinf(deaths)]
-        ax.scatter(np.full(len(endless), limit), endless, marker=">", s=25, color=colour, clip_on=False, zorder=3)
+        ax.barh(y, np.minimum(deaths, limit) - births, left=births, height=0.62, color=colour, linewidth=0)
+        on = y[deaths > limit]
+        ax.scatter(np.full(len(on), limit), on, marker=">", s=25, color=colour, clip_on=False, zorder=3)
         for line, note in enumerate(_barcode_notes(pairs, rows[dimension], max_bars, decimals)):
-            ax.text(
-                1.03, top + _NOTE_ROWS * line - 0.5, note, transform=ax.get_yaxis_transform(), va="top", fontsize=7.5, color=_INK
-            )
+            beside = {"transform": ax.get_yaxis_transform(), "va": "top", "fontsize": 7.5, "color": _INK}
+            ax.text(1.03, top + _NOTE_ROWS * line - 0.5, note, **beside)
         centres.append(top + (rows[dimension] - 1) / 2)
         top += rows[dimension] + 2
     ax.text(1.03, 1.0, "longest", transform=ax.transAxes, va="bottom", fontsize=7.5, color=_FAINT)
@@ -223,10 +259,12 @@ def patch_row(vectors, labels=None, *, columns=12, limit=None, ax=None):
     """
     vectors = _as_patches(vectors)
     check_whole(columns, "columns", 1)
+    if limit is not None:
+        _positive(limit, "limit")
     if labels is not None and len(labels) != len(vectors):
         raise ValueError(f"there are {len(labels)} labels for {len(vectors)} patches")
     columns = min(columns, len(vectors))
-    rows = -(-len(vectors) // columns)
+    rows = ceil(len(vectors) / columns)
     across, down = 1.25, 1.25 if labels is None else 1.6
     side = min(0.75, WIDTH / (columns * across))
     ax = _axes(ax, side * columns * across, side * rows * down)
@@ -241,33 +279,28 @@ def patch_row(vectors, labels=None, *, columns=12, limit=None, ax=None):
     return ax.figure
 
 
-def _as_patches(vectors, name="patches"):
-    vectors = as_points(vectors, name).astype(float)
-    width = isqrt(vectors.shape[1])
-    if width**2 != vectors.shape[1]:
-        raise ValueError(f"{name} must be square, of shape (n, w*w), not {vectors.shape}")
+def _as_patches(vectors):
+    vectors = as_points(vectors, "patches").astype(float)
+    if isqrt(vectors.shape[1]) ** 2 != vectors.shape[1]:
+        raise ValueError(f"patches must be square, of shape (n, w*w), not {vectors.shape}")
     return vectors
 
 
 def _draw_patches(ax, vectors, centres, side, limit=None, frame=_INK, width=0.6, zorder=4):
     """Patches (n, w*w) with their centres at (n, 2) and sides in the unit of the axes; frame: one colour or n."""
-    n, cells = vectors.shape
-    limits = np.abs(vectors).max(axis=1, keepdims=True) if limit is None else limit
-    grays = np.clip(0.5 + 0.5 * np.divide(vectors, limits, out=np.zeros_like(vectors), where=limits != 0), 0, 1)
-    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * side
-    down, across = np.divmod(np.arange(cells), isqrt(cells))
-    offsets = (np.column_stack([across, -down]) / isqrt(cells) + [-0.5, 0.5]) * side
-    offsets += np.array([0.5, -0.5]) * side / isqrt(cells)
-    squares = centres[:, None, None] + offsets[:, None] + corners / isqrt(cells)
+    w = isqrt(vectors.shape[1])
+    limits = np.abs(vectors).max(axis=1, keepdims=True) if limit is None else np.full((len(vectors), 1), limit)
+    relative = np.divide(vectors, limits, out=np.zeros_like(vectors), where=limits > 0)
+    grays = np.clip(0.5 + 0.5 * relative, 0, 1)
+    corners = side * np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    row, column = np.divmod(np.arange(w * w), w)
+    pixels = side * np.column_stack([(column + 0.5) / w - 0.5, 0.5 - (row + 0.5) / w])  # their centres in the patch
+    squares = centres[:, None, None] + pixels[:, None] + corners / w
     colours = np.repeat(grays.reshape(-1, 1), 3, axis=1)
-    ax.add_collection(
-        PolyCollection(squares.reshape(-1, 4, 2), facecolors=colours, linewidths=0, antialiased=False, zorder=zorder),
-        autolim=False,
-    )
-    ax.add_collection(
-        PolyCollection(centres[:, None] + corners, facecolors="none", edgecolors=frame, linewidths=width, zorder=zorder),
-        autolim=False,
-    )
+    fill = PolyCollection(squares.reshape(-1, 4, 2), facecolors=colours, linewidths=0, antialiased=False, zorder=zorder)
+    edge = {"facecolors": "none", "edgecolors": frame, "linewidths": width, "zorder": zorder}
+    ax.add_collection(fill, autolim=False)
+    ax.add_collection(PolyCollection(centres[:, None] + corners, **edge), autolim=False)
 
 
 def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, ax=None):
@@ -281,7 +314,7 @@ def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, ax=None):
     if angles.shape != (len(vectors),):
         raise ValueError(f"angles must have shape ({len(vectors)},), one a patch, not {angles.shape}")
     ax = _axes(ax, 3.2, 3.2)
-    side = min(0.42, 4.2 / len(vectors))  # neighbours on a diagonal do not touch
+    side = _ring_side(len(vectors), 0.42)
     _ring(ax, np.ones(2), colour)
     _draw_patches(ax, vectors, _on_ring(angles), side)
     if label is not None:
@@ -296,8 +329,14 @@ def _on_ring(angles):
     return np.column_stack([np.cos(angles), -np.sin(angles)])
 
 
+def _ring_side(n, most):
+    """Side of n patches around the unit circle: neighbours on a diagonal, the closest, do not touch."""
+    return min(most, 4.2 / n)
+
+
 def _ring(ax, radii, colour, **style):
-    ax.plot(*(_on_ring(np.linspace(0, 2 * np.pi, 361)) * radii).T, color=colour, **{"linewidth": 1.5, "zorder": 1, **style})
+    around = _on_ring(np.linspace(0, 2 * np.pi, 361)) * radii
+    ax.plot(*around.T, color=colour, **{"linewidth": 1.5, "zorder": 1, **style})
 
 
 def three_circles(*, steps=16, ax=None):
@@ -324,7 +363,7 @@ def three_circles(*, steps=16, ax=None):
         _ring(ax, radii, "white", linewidth=7)
         _ring(ax, radii, colour)
         _draw_patches(ax, patches, _on_ring(phi - turn) * radii, 0.17, frame=colour, width=1.2)
-    _draw_patches(ax, models.primary_circle(theta), _on_ring(theta), 0.21, frame=BLUE, width=1.2)
+    _draw_patches(ax, models.primary_circle(theta), _on_ring(theta), _ring_side(steps, 0.21), frame=BLUE, width=1.2)
     key = np.stack([models.primary_circle(-0.6), *models.secondary_circles(0)])
     heights = np.array([0.35, 0.0, -0.35])
     _draw_patches(ax, key, np.column_stack([np.full(3, 1.55), heights]), 0.21, frame=(BLUE, ORANGE, GREEN), width=1.2)
@@ -364,40 +403,31 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
         raise ValueError(f"side = {side!r} must be a share of the graph's extent, above 0 and at most 1")
     if not hasattr(graph, "vs") or "node_elements" not in graph.vs.attributes():
         raise TypeError('graph must be a Mapper graph: an igraph.Graph with the vertex attribute "node_elements"')
-    if thumbnails:
-        _as_patches(points[:1], "points with thumbnails")
-    everywhere = _layout(graph, points, layout)
+    if thumbnails and isqrt(points.shape[1]) ** 2 != points.shape[1]:
+        raise ValueError(f"points {points.shape} are no square patches (n, w*w) to draw: thumbnails must be 0")
+    places = _layout(graph, points, layout)
     nodes, note = _large_components(graph, len(points), smallest)
-    positions, sizes = everywhere[nodes], node_sizes(graph)[nodes]
-    ends = everywhere[_edges_within(graph, nodes)]
+    positions, sizes = places[nodes], node_sizes(graph)[nodes]
+    ends = places[_edges_within(graph, nodes)]
     extent = np.ptp(positions, axis=0).max() or 1.0
     radii = _radii(sizes) * extent
 
     ax = _axes(ax, 6.4, 4.9)
-    drawn_before = np.array([ax.get_xlim(), ax.get_ylim()]) if ax.has_data() else None
-    ax.add_collection(LineCollection(ends, colors="0.86", linewidths=0.3, antialiased=False, zorder=1))  # half the bytes
-    order = np.argsort(sizes, kind="stable")
-    discs = EllipseCollection(
-        2 * radii[order], 2 * radii[order], np.zeros(len(order)), units="xy", offsets=positions[order],
-        offset_transform=ax.transData, cmap=_COUNTS, norm=_count_norm(sizes), edgecolors=_INK, linewidths=0.3, zorder=3,
-    )
-    discs.set_array(sizes[order])
-    ax.add_collection(discs)
-    low, high = positions.min(axis=0) - radii.max(), positions.max(axis=0) + radii.max()
-    if drawn_before is not None:
-        low, high = np.minimum(low, drawn_before[:, 0]), np.maximum(high, drawn_before[:, 1])
+    within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # what others drew stays in view
+    discs = _draw_graph(ax, positions, sizes, radii, ends)
+    within += [positions - radii.max(), positions + radii.max()]
     if thumbnails:
         anchors, centres = _beside(positions, radii, ends, thumbnails, side * extent)
-        means = node_means(graph, points, hops=1)[nodes[anchors]]
-        _draw_patches(ax, means, centres, side * extent)
         leaders = np.stack([positions[anchors], centres], axis=1)
         ax.add_collection(LineCollection(leaders, colors=_INK, linewidths=0.7, zorder=2))
-        low = np.minimum(low, (centres - 0.55 * side * extent).min(axis=0, initial=np.inf))
-        high = np.maximum(high, (centres + 0.55 * side * extent).max(axis=0, initial=-np.inf))
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        _draw_patches(ax, node_means(graph, points, hops=1)[nodes[anchors]], centres, side * extent)
+        within += [centres - 0.55 * side * extent, centres + 0.55 * side * extent]
+    within = np.concatenate(within)
+    (left, bottom), (right, top) = within.min(axis=0), within.max(axis=0)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
     _picture(ax)
     if note:
-        ax.annotate(note, (0.5, 0), (0, -6), "axes fraction", textcoords="offset points", ha="center", va="top", fontsize=7.5, color=_INK)
+        ax.text(0.5, -0.02, note, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=_INK)
     if colorbar:
         bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=25, pad=0.01, label="points in the node")
         bar.outline.set_visible(False)
@@ -407,14 +437,32 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
     return ax.figure
 
 
+def _draw_graph(ax, positions, sizes, radii, ends):
+    """Nodes as discs, the largest on top, over edges; returns the discs."""
+    # antialiased, edges would double the bytes of the picture
+    edges = LineCollection(ends, colors="0.86", linewidths=0.3, antialiased=False, zorder=1)
+    order = np.argsort(sizes, kind="stable")
+    across = 2 * radii[order]
+    discs = EllipseCollection(
+        across, across, np.zeros(len(order)), units="xy", offsets=positions[order], offset_transform=ax.transData,
+        cmap=_COUNTS, norm=LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1)), edgecolors=_INK, linewidths=0.3,
+        zorder=3,
+    )
+    discs.set_array(sizes[order])
+    ax.add_collection(edges)
+    ax.add_collection(discs)
+    return discs
+
+
 def _layout(graph, points, layout):
     if isinstance(layout, str):
         if layout not in ("lens", "force"):
             raise ValueError(f"layout = {layout!r} must be 'lens', 'force' or positions of shape (nodes, 2)")
         positions = Lens().fit(points).transform(node_means(graph, points))
         if layout == "force":
+            rounds = min(200, max(50, 100_000 // graph.vcount()))  # 2 s for 5,000 nodes
             igraph.set_random_number_generator(random.Random(0))  # else no two runs agree
-            positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=200).coords)
+            positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=rounds).coords)
             igraph.set_random_number_generator(random)
         return positions
     positions = as_points(layout, "layout").astype(float)
@@ -432,7 +480,8 @@ def _large_components(graph, n, smallest):
     nodes = np.sort(np.concatenate([nodes for nodes, is_large in zip(components, large) if is_large]))
     if large.all():
         return nodes, ""
-    return nodes, f"{(~large).sum()} small components, {held[~large].sum()} points, not drawn"
+    small = (~large).sum()
+    return nodes, f"not drawn: {held[~large].sum()} points in {small} small component{'s' * (small > 1)}"
 
 
 def _edges_within(graph, nodes):
@@ -448,14 +497,11 @@ def _radii(sizes):
     return largest * (1 + 2 * np.log(sizes) / np.log(max(2, sizes.max()))) / 3
 
 
-def _count_norm(sizes):
-    return LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1))
-
-
 def _count_ticks(norm):
     """1, 2, 5, 10, 20, 50, … as far as the norm reaches."""
     ticks = np.outer(10 ** np.arange(10), [1, 2, 5]).ravel()
-    return ticks[(ticks >= norm.vmin) & (ticks <= norm.vmax)]
+    ticks = ticks[(ticks >= norm.vmin) & (ticks <= norm.vmax)]
+    return ticks if len(ticks) > 1 else np.array([norm.vmin, norm.vmax], int)
 
 
 def _beside(positions, radii, ends, count, side):
@@ -464,7 +510,7 @@ def _beside(positions, radii, ends, count, side):
     A box covers no node, edge, box or leader. It lies near its node, rather outwards than inwards.
     """
     reach, free = _free_places(positions, radii, ends, side)
-    rim = np.flatnonzero(reach <= 1.2 * side)
+    rim = np.flatnonzero(reach <= side + radii.max())
     middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
     anchors, centres = [], np.zeros((0, 2))
     for anchor in rim[_spread(positions[rim], middle, count, 1.4 * side)]:
@@ -480,7 +526,7 @@ def _beside(positions, radii, ends, count, side):
 
 
 def _spread(places, middle, count, apart):
-    """Rows (m,) of places (p, 2) evenly spread over them whatever their density: m <= count, at least `apart` apart or so.
+    """Rows (m,) of places (p, 2) spread evenly whatever their density, m <= count, not much nearer than `apart`.
 
     Farthest-point sampling finds how many fit, and thins the places out; Lloyd's algorithm evens the gaps.
     """
@@ -488,21 +534,18 @@ def _spread(places, middle, count, apart):
         return np.zeros(0, int)
     rows, gaps = [np.linalg.norm(places - middle, axis=1).argmax()], [np.inf]
     nearest = np.linalg.norm(places - places[rows[0]], axis=1)
-    while nearest.max() > apart / 5:
+    while nearest.max() > apart / 12:
         rows.append(nearest.argmax())
         gaps.append(nearest.max())
         nearest = np.minimum(nearest, np.linalg.norm(places - places[rows[-1]], axis=1))
     thinned = places[rows]
-    chosen = thinned[: min(count, np.searchsorted(-np.array(gaps), -apart))]
-    for _ in range(20):
-        owner = cKDTree(chosen).query(thinned)[1]
-        means = np.stack([thinned[owner == i].mean(axis=0) for i in range(len(chosen))])
-        chosen = thinned[np.unique(cKDTree(thinned).query(means)[1])]
-    return cKDTree(places).query(chosen)[1]
+    seeds = thinned[: min(count, np.searchsorted(-np.array(gaps), -apart))]
+    means, _ = kmeans2(thinned, seeds, iter=100, minit="matrix")
+    return np.unique(cKDTree(places).query(means)[1])
 
 
 def _free_places(positions, radii, ends, side):
-    """Distance (nodes,) from each node to the nearest place for a box, and all places (p, 2), on a fine grid."""
+    """How far (nodes,) each node is from a place for a box, in the larger coordinate, and all such places (p, 2)."""
     cell = side / 8
     low, high = positions.min(axis=0) - 2.5 * side, positions.max(axis=0) + 2.5 * side
     blank = np.ones(np.ceil((high - low) / cell).astype(int) + 1, bool)
@@ -516,12 +559,12 @@ def _free_places(positions, radii, ends, side):
     drawn = ndimage.distance_transform_edt(blank) * cell <= radii.max() + cell
     box = 2 * round(side / cell / 2) + 3
     free = ~ndimage.maximum_filter(drawn, box)
-    reach = ndimage.distance_transform_edt(~free)[cells(positions)] * cell
+    reach = ndimage.distance_transform_cdt(~free, "chessboard")[cells(positions)] * cell
     return reach, np.argwhere(free) * cell + low
 
 
 def _best_place(free, start, outward, centres, side):
-    """Of the places (p, 2) the best near `start` whose leader crosses no box at centres (m, 2); None if there is none."""
+    """Of the places (p, 2) the best near `start` whose leader crosses no box at centres (m, 2), if any."""
     free = free[_chebyshev(free, start[None]) < 2.5 * side]
     offsets = free - start
     distances = np.linalg.norm(offsets, axis=1)
@@ -562,16 +605,16 @@ def plane(points, *, rim=8, ax=None):
 
 def planes(labelled, *, rim=8):
     """Clouds side by side as `plane` draws them, on one colour scale: {text: (n, 9)} or pairs. Returns the Figure."""
-    labelled = dict(labelled)
-    if not labelled:
-        raise ValueError("labelled must hold one cloud or more")
-    figure, axes = panels(1, len(labelled), height=0.5 + WIDTH / (len(labelled) + 0.3), labels=list(labelled), share=True)
-    cells = [_draw_plane(ax, points, rim) for ax, points in zip(axes, labelled.values())]
+    texts, clouds = _texts_and_values(labelled, "labelled")
+    figure, axes = panels(1, len(texts), height=0.5 + WIDTH / (len(texts) + 0.3), labels=texts, share=True)
+    cells = [_draw_plane(ax, points, rim) for ax, points in zip(axes, clouds)]
     most = max(collection.norm.vmax for collection in cells)
     for collection in cells:
         collection.set_clim(0, most)
     for ax in axes[1:]:
         ax.set_ylabel("")
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0)
     _plane_bar(cells[0], axes)
     return figure
 
@@ -657,7 +700,7 @@ def _draw_clusters(ax, points, clusters):
     if others > 0:
         small = points[rank >= len(_MARKERS)]
         ax.scatter(*small.T, s=10, color=_FAINT, marker="x", linewidths=0.7)
-        ax.set_title(f"× {others} smaller clusters", loc="right", fontsize=7.5, color=_INK)
+        ax.set_title(f"× {others} smaller", loc="right", fontsize=7.5, color=_INK)
 
 
 def cover(lens, left, right, *, labels=("lens 1", "lens 2"), ax=None):
@@ -674,7 +717,10 @@ def cover(lens, left, right, *, labels=("lens 1", "lens 2"), ax=None):
     left, right = np.atleast_2d(np.asarray(left, float)), np.atleast_2d(np.asarray(right, float))
     k = lens.shape[1]
     if k not in (1, 2) or left.shape != right.shape or left.ndim != 2 or len(left) != k:
-        raise ValueError(f"lens {lens.shape} must be one or two, with left {left.shape} and right {right.shape} (k, intervals)")
+        raise ValueError(
+            f"lens must have shape (n, k) with k = 1 or 2, not {lens.shape}, and left and right (k, intervals), "
+            f"not {left.shape} and {right.shape}"
+        )
     if not (left < right).all():
         raise ValueError("every interval's left end must lie below its right end")
     inside = (lens[:, :, None] > left) & (lens[:, :, None] < right)
@@ -713,12 +759,12 @@ def _cover_of_two(lens, left, right, inside, labels, ax):
             (left[0, i], left[1, j]), (right[0, i], left[1, j]), (right[0, i], right[1, j]), (left[0, i], right[1, j])
         ]
     ], axis=1)
-    ax.add_collection(PolyCollection(corners, facecolors=(*matplotlib.colors.to_rgb(BLUE), 0.05), edgecolors=SKY, linewidths=0.6))
+    ax.add_collection(PolyCollection(corners, facecolors=(BLUE, 0.05), edgecolors=SKY, linewidths=0.6))
     fullest = corners[counts[i, j].argmax()]
     ax.add_collection(PolyCollection([fullest], facecolors="none", edgecolors=ORANGE, linewidths=2, zorder=3))
     ax.annotate(
-        f"{counts.max()} points", fullest[2], (0, 3), textcoords="offset points", ha="right", va="bottom", fontsize=8, color=_INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}, zorder=4,
+        f"{counts.max()} points", fullest[2], (0, 3), textcoords="offset points", ha="right", va="bottom",
+        fontsize=8, color=_INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}, zorder=4,
     )
     ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
     ax.autoscale_view()
@@ -726,7 +772,7 @@ def _cover_of_two(lens, left, right, inside, labels, ax):
 
 
 def complex_at(points, landmarks, times, t, *, ax=None):
-    """The lazy witness complex of a cloud in the plane at one parameter: its edges, and triangles all of whose edges are there.
+    """The lazy witness complex of a cloud in the plane at one parameter: edges, and triangles with all their edges.
 
     points: (n, 2); landmarks: (L,) rows of it; times: (L, L) as `topo.persistence.lazy_witness_times` returns them;
     t: in the unit of the points.
@@ -752,25 +798,23 @@ def complex_at(points, landmarks, times, t, *, ax=None):
 def complexes(points, landmarks, times, ts, *, columns=4):
     """`complex_at` for several parameters ts, side by side. Returns the Figure."""
     ts = np.atleast_1d(np.asarray(ts, float))
-    check_whole(columns, "columns", 1)
-    columns = min(columns, len(ts))
-    rows = ceil(len(ts) / columns)
-    figure, axes = panels(rows, columns, height=0.25 + WIDTH / max(columns, 3), share=True)
-    for ax in axes[len(ts):]:
-        ax.remove()
+    if not ts.size:
+        raise ValueError("ts must hold one parameter or more")
+    height = 0.25 + WIDTH / max(3, min(columns, len(ts)))
+    figure, axes = _wrapped([f"$t = {t:g}$" for t in ts], columns, height, share=True)
     for ax, t in zip(axes, ts):
         complex_at(points, landmarks, times, t, ax=ax)
-        ax.set_title(f"$t = {t:g}$")
     return figure
 
 
 # Numbers
 
-def density_grid(values, ks, ps, *, label, mark=None, ax=None):
+def density_grid(values, ks, ps, *, label, mark=None, limits=None, ax=None):
     """A statistic over the density filtrations rho(k, p): a cell a filtration, its number written in it (section 4).
 
     values: (len(ks), len(ps)); inf is written ∞, NaN is left blank; ks, ps: the filtrations' parameters;
-    label: of the statistic, with its unit; mark: a pair (k, p) to outline, such as the paper's.
+    label: of the statistic, with its unit; mark: a pair (k, p) to outline, such as the paper's; limits: the least and
+    the largest value of the colours, to compare grids, those of the finite values where None.
     Returns the Figure. Raises ValueError for another shape, or a mark that is not on the grid.
     """
     values, ks, ps = np.asarray(values, float), list(ks), list(ps)
@@ -779,18 +823,17 @@ def density_grid(values, ks, ps, *, label, mark=None, ax=None):
     if mark is not None and not (mark[0] in ks and mark[1] in ps):
         raise ValueError(f"mark = {mark!r} must be one of the pairs of ks = {ks} and ps = {ps}")
     ax = _axes(ax, min(WIDTH, 1.8 + 0.62 * len(ps)), 0.9 + 0.36 * len(ks))
-    finite = values[np.isfinite(values)]
-    norm = Normalize(finite.min(initial=np.inf), finite.max(initial=-np.inf)) if len(finite) else Normalize(0, 1)
-    if norm.vmin == norm.vmax:
-        norm.vmax = norm.vmin + 1
+    if limits is None:
+        finite = values[np.isfinite(values)]
+        limits = (finite.min(), finite.max()) if len(finite) else (0, 1)
+    norm = Normalize(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
     shown = np.clip(values, norm.vmin, norm.vmax)
     image = ax.imshow(np.ma.masked_invalid(shown), norm=norm, cmap=_AMOUNTS, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
         light = norm(shown[row, column]) > 0.55
-        text = "∞" if np.isinf(value) else f"{value:.3g}"
-        ax.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if light else "white")
+        ax.text(column, row, _short(value), ha="center", va="center", fontsize=8, color="black" if light else "white")
     if mark is not None:
         corner = ps.index(mark[1]) - 0.5, ks.index(mark[0]) - 0.5
         ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5, clip_on=False, zorder=3))
@@ -818,7 +861,7 @@ def histogram(values, *, label, bins=40, mark=None, mark_label=None, ax=None):
         ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
         far = mark > np.mean(ax.get_xlim())
         ax.annotate(
-            mark_label or f"{mark:.3g}", (mark, 1), (-4 if far else 4, 0), xycoords=ax.get_xaxis_transform(),
+            mark_label or f"{mark:.3g}", (mark, 1), (-4 if far else 4, 0), ax.get_xaxis_transform(),
             textcoords="offset points", ha="right" if far else "left", va="top", fontsize=8, color=_INK,
         )
     return ax.figure
@@ -830,20 +873,58 @@ def strip(groups, *, label, ax=None):
     groups: {text: (n,)} or pairs, such as test accuracies of a population; label: of the values, with their unit.
     Returns the Figure. Raises TypeError or ValueError for values of another form, or for no group.
     """
-    groups = {text: as_points(np.asarray(values)[None], "values")[0] for text, values in dict(groups).items()}
-    if not groups:
-        raise ValueError("groups must hold one group or more")
+    texts, groups = _texts_and_values(groups, "groups")
+    groups = [as_points(np.asarray(values)[None], "values")[0] for values in groups]
     ax = _axes(ax, 5.2, 0.7 + 0.42 * len(groups))
-    for row, (values, colour, marker) in enumerate(zip(groups.values(), cycle(PALETTE), cycle(_MARKERS))):
-        spread = 0.4 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # golden ratio: even, and the same every time
+    for row, (values, colour, marker) in enumerate(zip(groups, cycle(PALETTE), cycle(_MARKERS))):
+        spread = 0.4 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # the golden ratio: even, never random
         ax.scatter(values, row + spread, s=12, color=colour, marker=marker, alpha=0.6, linewidths=0)
         median = np.median(values)
         ax.plot([median, median], [row - 0.32, row + 0.32], color=_INK, linewidth=1.5)
-        ax.annotate(f"{median:.3g}", (1, row), (6, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center", fontsize=8, color=_INK)
-    ax.annotate("median", (1, 1), (6, 0), "axes fraction", textcoords="offset points", va="bottom", fontsize=7.5, color=_FAINT)
-    ax.set_yticks(range(len(groups)), list(groups))
+        ax.text(1.02, row, f"{median:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize=8, color=_INK)
+    ax.text(1.02, 1, "median", transform=ax.transAxes, va="bottom", fontsize=7.5, color=_FAINT)
+    ax.set_yticks(range(len(groups)), texts)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(label)
     return ax.figure
+
+
+class Table:
+    """A table that a notebook shows in HTML, and everything else as plain text; `table` makes it."""
+
+    def __init__(self, header, rows):
+        self.header, self.rows = header, rows
+
+    def _repr_html_(self):
+        def line(cells, tag):
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        head = line(self.header, "th")
+        return f'<table class="dataframe">\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+    def __repr__(self):
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def table(header, rows):
+    """A table, such as "paper / ours / difference"; whole numbers are grouped by thousands, others have three digits.
+
+    header: (columns,) texts; rows: lists of as many cells, texts or numbers.
+    Returns a Table. Raises ValueError where a row has another number of cells.
+    """
+    header, rows = list(header), [list(row) for row in rows]
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"row {row} has {len(row)} cells for {len(header)} columns")
+    return Table(list(map(_cell, header)), [list(map(_cell, row)) for row in rows])
+
+
+def _cell(value):
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    return f"{value:,}" if isinstance(value, Integral) else _short(value)

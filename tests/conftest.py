@@ -1,0 +1,64 @@
+"""A small checkout: the real package and configuration around a book of two short chapters."""
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PARAMETERS = """k: int = 200               # neighbour whose distance estimates density; 1 <= k < 64 * networks
+networks: int = 100        # networks looked at; 1 <= networks <= 100
+p: float = 0.3             # fraction of points kept; 0 < p <= 1
+snapshots: list[int] = [100, 400]  # iterations shown; min(snapshots) >= 0
+source: str = "archive"    # where filters come from; source in ("archive", "train")
+seed: int | None = None    # of the bootstrap; seed is None or seed >= 0
+quiet: bool = False        # whether to say less"""
+DERIVED = """kept = int(p * 64 * networks)
+print(k, p, snapshots, repr(source), seed, quiet, kept)"""
+SURROUNDINGS = """import os, sys
+import topo
+open("left-behind.txt", "w").close()
+print("to be", "dropped", file=sys.stderr)
+assert os.path.exists("references.bib") and os.path.samefile(sys.prefix, os.environ.get("EXPECTED_PREFIX", sys.prefix))"""
+FIGURE = """import matplotlib.pyplot as plt
+plt.plot([k, networks]);"""
+ABOUT_THE_FIGURE = {
+    "figure": {"name": "fig-01-line", "caption": "A line. It goes from k to the networks."},
+    "image": {"alt": "One straight line that falls."},
+}
+
+
+def write_chapter(path, cells):
+    """Write a notebook of markdown (text) and code ((source, metadata)) cells."""
+    made = [
+        new_markdown_cell(cell, id=f"cell-{i}") if isinstance(cell, str) else new_code_cell(cell[0], metadata=cell[1], id=f"cell-{i}")
+        for i, cell in enumerate(cells)
+    ]
+    nbformat.write(new_notebook(cells=made), path)
+    return path
+
+
+def make_checkout(root):
+    """A checkout at `root` whose book is small."""
+    shutil.copytree(ROOT / "topo", root / "topo", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "book" / "_extensions", root / "book" / "_extensions", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    shutil.copy(ROOT / "book" / "references.bib", root / "book")
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-first\n  - file: book/02-second\n")
+    (root / "book" / "intro.md").write_text("# A book\n\n![The line](images/fig-01-line.png)\n\n```{bibliography}\n```\n")
+    parameters = (PARAMETERS, {"tags": ["parameters"]})
+    figure = (FIGURE, {"mystnb": ABOUT_THE_FIGURE})
+    formula = "$$\n\\rho(k, p) = \\left\\{x : d_k(x) \\le q_p\\right\\}\n$$ (rho)\n\nand $\\mathbb{R}^9$, see {eq}`rho`."
+    question = "# First\n\nWhat is it {cite:t}`lee2003patches`?"
+    write_chapter(root / "book" / "01-first.ipynb", [question, parameters, (DERIVED, {}), (SURROUNDINGS, {}), figure, formula])
+    second = ("n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
+    raising = ("if fail:\n    raise RuntimeError(f'no luck\\nwith {n}')\nn + 1", {})
+    write_chapter(root / "book" / "02-second.ipynb", ["# Second\n\nSee {numref}`fig-01-line`.", second, raising])
+    return root
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return make_checkout(tmp_path / "{checkout} with braces")

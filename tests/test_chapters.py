@@ -1,0 +1,121 @@
+"""Every chapter of the table of contents: its form, its saved outputs, and the page made of them."""
+import ast
+import re
+import shutil
+
+import nbformat
+import pytest
+
+from topo import book
+
+CHAPTERS = book.chapters()
+LONGEST = 25  # lines of a code cell
+
+each_chapter = pytest.mark.parametrize("name", CHAPTERS)
+
+
+def cells(name, kind="code"):
+    return [cell for cell in nbformat.read(CHAPTERS[name], 4).cells if cell.cell_type == kind]
+
+
+def outputs(cell, *mimes):
+    return [output.data[mime] for output in cell.outputs if "data" in output for mime in mimes if mime in output.data]
+
+
+def figures(name):
+    return [cell for cell in cells(name) if outputs(cell, "image/png")]
+
+
+@each_chapter
+def test_it_opens_with_a_title_a_question_and_its_source(name):
+    first = nbformat.read(CHAPTERS[name], 4).cells[0]
+    assert first.cell_type == "markdown" and re.match(r"# \S", first.source)
+    assert "?" in first.source and re.search(r"\{cite\S*\}`\w+`", first.source)
+
+
+@each_chapter
+def test_what_you_will_see_matches_the_headings(name):
+    text = "\n\n".join(cell.source for cell in cells(name, "markdown"))
+    listed = text.split("What you will see", 1)[1].split("\n\n")[1].splitlines()
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings[-2:] == ["Discussion", "Exercises"]
+    for item, heading in zip([line for line in listed if line.startswith("- ")], headings, strict=False):
+        assert item.lower().startswith(f"- {heading.lower()}"), f"{item!r} is not about {heading!r}"
+
+
+@each_chapter
+def test_its_parameters_are_declared_as_the_runner_reads_them(name):
+    assert book.chapter_parameters(CHAPTERS[name])
+
+
+@each_chapter
+def test_its_code_is_short_and_plain(name):
+    importing = 0
+    for cell in cells(name):
+        nodes = list(ast.walk(ast.parse(cell.source)))  # a magic or a shell command is no Python
+        importing += any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes)
+        assert 1 <= len(cell.source.splitlines()) <= LONGEST
+        assert not cell.source.rstrip().endswith(";"), "nbval does not suppress what a semicolon suppresses"
+    assert importing == 1
+
+
+@each_chapter
+def test_its_figures_have_a_name_a_caption_and_alternative_text(name):
+    assert figures(name)
+    for cell in figures(name):
+        about = cell.metadata["mystnb"]
+        assert about["figure"]["name"].startswith(f"fig-{name[:2]}-")
+        assert len(about["figure"]["caption"]) > 20 and len(about["image"]["alt"]) > 20
+        assert about["image"]["alt"] != about["figure"]["caption"]
+
+
+def test_no_two_figures_have_the_same_name():
+    names = [cell.metadata["mystnb"]["figure"]["name"] for name in CHAPTERS for cell in figures(name)]
+    assert len(set(names)) == len(names)
+
+
+@each_chapter
+def test_its_outputs_are_those_of_one_run_without_errors(name):
+    code = cells(name)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert {output.output_type for cell in code for output in cell.outputs} <= {"stream", "display_data", "execute_result"}
+    assert not any(output.get("name") == "stderr" for cell in code for output in cell.outputs)
+    assert set(nbformat.read(CHAPTERS[name], 4).metadata) == {"kernelspec", "language_info"}
+
+
+@each_chapter
+def test_nbval_has_numbers_to_compare(name):
+    text = [str(text) for cell in cells(name) for text in outputs(cell, "text/html", "text/plain")]
+    text += [output.text for cell in cells(name) for output in cell.outputs if output.output_type == "stream"]
+    assert any(re.search(r"\d", shown) for shown in text if not re.match("<Figure|<IPython", shown))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The pages that Jupyter Book makes of the committed outputs."""
+    root = tmp_path_factory.mktemp("book")
+    shutil.copytree(book.ROOT / "book", root / "book")
+    for file in ("_config.yml", "_toc.yml"):
+        shutil.copy(book.ROOT / file, root)
+    return book.build(names=[], root=root) / "book"
+
+
+@each_chapter
+def test_its_page_shows_its_figures(pages, name):
+    page = (pages / f"{name}.html").read_text("utf-8")
+    shown = re.findall(r'<img [^>]*src="([^"]+)"', page)
+    assert all((pages / source).exists() for source in shown)
+    assert len([source for source in shown if "_images/" in source]) >= len(figures(name))
+    for cell in figures(name):
+        assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
+
+
+def test_a_chapter_runs_with_other_parameters(tmp_path):
+    source = CHAPTERS["05-mnist"]
+    before = source.read_bytes()
+    out = book.run_chapter(source, {"k": 100, "p": 0.2}, tmp_path / "05-mnist.ipynb")
+    assert source.read_bytes() == before
+    kept = {cell.id: cell for cell in cells("05-mnist")}
+    ran = [cell for cell in nbformat.read(out, 4).cells if cell.id in kept and cell.cell_type == "code"]
+    changed = [cell for cell in ran if outputs(cell, "text/html", "text/plain") != outputs(kept[cell.id], "text/html", "text/plain")]
+    assert len(ran) == len(kept) and changed

@@ -1,0 +1,113 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from topo.__main__ import COMMANDS
+
+
+def start(checkout, *words):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "topo", *words],
+        cwd=checkout, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def topo(checkout, *words):
+    """Exit status, standard output and standard error of `python -m topo ...` in a checkout."""
+    process = start(checkout, *words)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("run 01-first -p kk 1", "there is no parameter 'kk' to set to 1 (did you mean k?); the parameters are k, networks, p,"),
+        ("run 01-first -p k 6400", "k = 6400 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 100)"),
+        ("run 01-first -p k 6400 -p networks 99", "(where networks = 99)"),
+        ("run 01-first -p k -1", "k = -1 is not allowed"),
+        ("run 01-first -p p -1e-3", "p = -0.001 is not allowed: it must be float with 0 < p <= 1"),
+        ("run 01-first -p k 010", "k = '010' is not allowed"),
+        ("run 01-first -p snapshots [1,2.5]", "snapshots = [1, 2.5] is not allowed: it must be list[int]"),
+        ("run 01-first -p quiet 1", "quiet = 1 is not allowed: it must be bool"),
+        ("run 01-first -p k", "argument -p/--parameter: expected 2 arguments"),
+        ("run 01-fist", "there is no chapter '01-fist' (did you mean 01-first?); the chapters are 01-first, 02-second"),
+        ("run ../../etc/passwd", "there is no chapter '../../etc/passwd'; the chapters are"),
+        ("run 01-first -o book/01-first.ipynb", "is not allowed as output"),
+        ("run 01-first -o out.txt", "is not allowed as output"),
+        ("book --jobs 0", "jobs = 0 is not allowed: it must be at least 1"),
+        ("book --jobs many", "argument --jobs: invalid int value: 'many'"),
+        ("book --chapters 3-third", "there is no chapter '3-third'"),
+        ("book --out topo", "topo holds something other than a book"),
+        ("bok", "argument COMMAND: invalid choice: 'bok'"),
+        ("", "the following arguments are required: COMMAND"),
+    ],
+)
+def test_what_is_not_allowed_ends_in_one_line_and_status_2(checkout, words, message):
+    status, out, err = topo(checkout, *words.split())
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1 and err.startswith("topo") and message in err
+    assert not (checkout / "_build").exists()
+
+
+def test_parameters_are_checked_before_anything_heavy_is_imported(checkout):
+    watch = "import sys; from topo.__main__ import main; status = main(sys.argv[1:]); "
+    report = "print(status, *sorted({'jax', 'papermill', 'nbformat', 'gtda', 'matplotlib'} & set(sys.modules)))"
+    command = [sys.executable, "-c", watch + report, "run", "01-first", "-p", "k", "0"]
+    assert subprocess.run(command, cwd=checkout, text=True, capture_output=True).stdout == "2\n"
+
+
+def test_a_run_prints_where_its_copy_is(checkout):
+    before = (checkout / "book" / "02-second.ipynb").read_bytes()
+    status, out, err = topo(checkout, "run", "02-second", "-p", "n", "41")
+    expected = checkout / "_build" / "runs" / "02-second-n=41.ipynb"
+    assert (status, out, err) == (0, f"{expected}\n", "")
+    assert nbformat.read(expected, 4).cells[-1].outputs[0].data["text/plain"] == "42"
+    assert (checkout / "book" / "02-second.ipynb").read_bytes() == before
+
+    status, out, err = topo(checkout, "run", "book/02-second.ipynb", "-p", "fail", "true", "-o", "elsewhere/out.ipynb")
+    failed = checkout / "elsewhere" / "out.failed.ipynb"
+    assert (status, out, err) == (1, "", f"02-second: cell 4, `if fail:`, raised RuntimeError: no luck with 1; see {failed}\n")
+
+
+def test_an_interrupt_ends_a_run_with_its_kernel(checkout, tmp_path):
+    source = checkout / "book" / "02-second.ipynb"
+    mark = tmp_path / "kernel"
+    wait = f"import os, pathlib, time\\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\\ntime.sleep(600)\\nn + 1"
+    source.write_text(source.read_text().replace('"n + 1"', '"' + wait + '"'))
+    for words in (["run", "02-second"], ["book", "--chapters", "02-second"]):
+        process = start(checkout, *words)
+        while not (mark.exists() and mark.read_text()):
+            assert process.poll() is None
+            time.sleep(0.1)
+        kernel = int(mark.read_text())
+        mark.unlink()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (130, "", "topo: interrupted\n")
+        deadline = time.monotonic() + 20
+        while _runs(kernel) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not _runs(kernel)
+
+
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_every_command_explains_itself(checkout):
+    status, out, err = topo(checkout, "--help")
+    names = [add.__name__.removeprefix("add_") for add in COMMANDS]
+    assert (status, err) == (0, "") and all(f"\n    {name} " in out for name in names)
+    for name in names:
+        assert topo(checkout, name, "--help")[0] == 0

@@ -1,0 +1,488 @@
+from itertools import combinations
+
+import igraph
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
+
+from topo import figures, models
+from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
+from topo.persistence import lazy_witness_times, maxmin_landmarks
+
+CIRCLE_BARS = {0: np.array([[0, 0.1], [0, np.inf], [0, 0.2]]), 1: np.array([[0.1, 0.15], [0.2, 0.9], [0.3, 0.4]])}
+
+
+def collections(ax, kind):
+    return [each for each in ax.collections if type(each) is kind]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def patches_of(ax):
+    """Centres (n, 2), sides (n,) and pixels (n, 9) of all patches drawn, the pixels row by row as one sees them."""
+    centres, sides, pixels = [], [], []
+    fills = [each for each in collections(ax, PolyCollection) if not each.get_antialiaseds()[0]]
+    for fill in fills:
+        corners = np.array([path.vertices[:4] for path in fill.get_paths()]).reshape(-1, 9, 4, 2)
+        centres.append(corners.mean(axis=(1, 2)))
+        sides.append(np.ptp(corners[..., 0], axis=(1, 2)))
+        seen = np.lexsort((corners[..., 0].mean(-1).round(6), -corners[..., 1].mean(-1).round(6)), axis=-1)
+        pixels.append(np.take_along_axis(fill.get_facecolors()[:, 0].reshape(-1, 9), seen, axis=1))
+    return np.concatenate(centres), np.concatenate(sides), np.concatenate(pixels)
+
+
+@pytest.fixture(scope="module")
+def ring():
+    """A noisy primary circle and its Mapper graph."""
+    generator = np.random.default_rng(0)
+    points = models.primary_circle(generator.uniform(0, 2 * np.pi, 700)) + 0.05 * generator.normal(size=(700, 9))
+    return points, mapper_graph(points, 20, 3)
+
+
+def graph_of(elements, edges):
+    graph = igraph.Graph(len(elements), edges)
+    graph.vs["node_elements"] = [np.array(rows) for rows in elements]
+    return graph
+
+
+def test_figures_are_pictures_that_pyplot_does_not_keep():
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context():
+        figures.use_style()
+        figure = figures.patch(np.arange(9))
+        assert figure.dpi == 110
+        assert figure._repr_png_().startswith(b"\x89PNG")
+    assert not pyplot.get_fignums()
+
+
+def test_panels_are_in_reading_order():
+    figure, axes = figures.panels(2, 3, labels="abcdef")
+    assert [ax.get_title() or ax.get_title("left") for ax in axes] == list("abcdef")
+    figure.canvas.draw()
+    x, y = np.array([ax.get_position().p0 for ax in axes]).T
+    np.testing.assert_array_equal(np.lexsort((x, -y)), range(6))
+    with pytest.raises(ValueError, match="2 labels for 1 x 3"):
+        figures.panels(1, 3, labels="ab")
+
+
+# Barcodes
+
+
+def bars_drawn(ax):
+    """(births, ends) of each group, from the top."""
+    return [np.array([(bar.get_x(), bar.get_x() + bar.get_width()) for bar in group]) for group in ax.containers]
+
+
+def test_barcode_draws_every_bar_longest_first():
+    ax = figures.barcode(CIRCLE_BARS).axes[0]
+    components, loops = bars_drawn(ax)
+    limit = ax.get_xlim()[1]
+    np.testing.assert_allclose(components, [[0, limit], [0, 0.2], [0, 0.1]])
+    np.testing.assert_allclose(loops, [[0.2, 0.9], [0.3, 0.4], [0.1, 0.15]])
+    heights = [bar.get_y() for group in ax.containers for bar in group]
+    assert heights == sorted(heights) and ax.yaxis_inverted()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["$H_0$", "$H_1$"]
+    assert ax.get_xlabel() == "lazy witness parameter $t$"
+
+
+def test_endless_bars_and_no_others_end_in_an_arrow():
+    ax = figures.barcode(CIRCLE_BARS).axes[0]
+    arrows = [marks.get_offsets() for marks in collections(ax, PathCollection)]
+    assert [len(places) for places in arrows] == [1, 0]
+    np.testing.assert_allclose(arrows[0], [[ax.get_xlim()[1], 0]])
+
+
+def test_bars_beyond_a_given_limit_are_cut_and_marked():
+    ax = figures.barcode(CIRCLE_BARS, limit=0.25).axes[0]
+    assert ax.get_xlim()[1] == 0.25
+    np.testing.assert_allclose(bars_drawn(ax)[1], [[0.2, 0.25], [0.25, 0.25], [0.1, 0.15]])
+    assert [len(marks.get_offsets()) for marks in collections(ax, PathCollection)] == [1, 2]
+
+
+def test_lengths_and_bars_left_out_are_written_beside():
+    many = {0: [[0, np.inf]], 1: np.column_stack([np.zeros(40), np.linspace(0.01, 1, 40)])}
+    ax = figures.barcode(many, max_bars=20).axes[0]
+    assert [len(group) for group in ax.containers] == [1, 20]
+    assert "∞" in texts(ax) and "1.00" in texts(ax) and "20 not drawn" in texts(ax)
+    assert "no bars" in texts(figures.barcode({0: np.zeros((0, 2))}, dimensions=(0,)).axes[0])
+
+
+def test_barcodes_share_one_scale_and_one_order_of_rows():
+    short = {0: [[0, np.inf]], 1: [[0.1, 0.2]]}
+    figure = figures.barcodes([("same", CIRCLE_BARS), ("same", short), ("other", short), ("last", short)], columns=3)
+    assert len(figure.axes) == 4
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+    assert len({ax.containers[1][0].get_y() for ax in figure.axes}) == 1
+
+
+@pytest.mark.parametrize(
+    "bars, message",
+    [
+        ({0: [[0, 1]]}, "dimension 1 is not in the barcode"),
+        ({0: [[0, 1]], 1: [0, 1]}, r"must have shape \(b, 2\)"),
+        ({0: [[0, 1]], 1: [[2, 1]]}, "die at or after"),
+        ({0: [[0, 1]], 1: [[np.nan, 1]]}, "finite time"),
+    ],
+)
+def test_bad_barcodes(bars, message):
+    with pytest.raises(ValueError, match=message):
+        figures.barcode(bars)
+
+
+def test_other_bad_arguments_of_barcodes():
+    with pytest.raises(TypeError, match="dict"):
+        figures.barcode(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="limit = 0"):
+        figures.barcode(CIRCLE_BARS, limit=0)
+    with pytest.raises(ValueError, match="max_bars"):
+        figures.barcode(CIRCLE_BARS, max_bars=0)
+    with pytest.raises(ValueError, match="empty"):
+        figures.barcodes({})
+
+
+# Patches
+
+
+def test_a_patch_is_dark_where_negative_and_lies_as_an_image():
+    _, _, pixels = patches_of(figures.patch([-4, 0, 1, 2, 4, -2, 0, 0, 0]).axes[0])
+    np.testing.assert_allclose(pixels, [[0, 0.5, 0.625, 0.75, 1, 0.25, 0.5, 0.5, 0.5]])
+
+
+def test_limit_is_common_and_a_patch_of_zeros_is_gray():
+    vectors = [np.full(9, 0.5), np.full(9, -3), np.zeros(9)]
+    _, _, pixels = patches_of(figures.patch_row(vectors, limit=1).axes[0])
+    np.testing.assert_allclose(pixels[:, 0], [0.75, 0, 0.5])
+    _, _, pixels = patches_of(figures.patch_row(vectors).axes[0])
+    np.testing.assert_allclose(pixels[:, 0], [1, 0, 0.5])
+
+
+def test_patch_row_wraps_and_labels():
+    ax = figures.patch_row(models.primary_circle(np.arange(5)), list("abcde"), columns=3).axes[0]
+    centres, sides, _ = patches_of(ax)
+    assert len(centres) == 5 and texts(ax) == list("abcde")
+    np.testing.assert_allclose(centres[3:, 0], centres[:2, 0])
+    assert len(np.unique(centres[:, 1].round(6))) == 2
+    assert min(np.abs(a - b).max() for a, b in combinations(centres, 2)) > sides[0]
+
+
+def test_bad_patches():
+    with pytest.raises(ValueError, match=r"square.*\(2, 8\)"):
+        figures.patch_row(np.zeros((2, 8)))
+    with pytest.raises(ValueError, match="1 labels for 2"):
+        figures.patch_row(np.ones((2, 9)), ["a"])
+    with pytest.raises(ValueError, match="limit"):
+        figures.patch(np.ones(9), limit=-1)
+    with pytest.raises(ValueError, match="angles"):
+        figures.circle_of_patches(np.ones((2, 9)), [0])
+
+
+def bright_side(pixels):
+    """Where each patch brightens to, in the picture: (n, 2) with y upwards."""
+    down, right = np.mgrid[-1:2, -1:2].reshape(2, 9)
+    return np.column_stack([pixels @ right, -pixels @ down])
+
+
+@pytest.mark.parametrize("count", [8, 16, 40])
+def test_edges_around_a_circle_brighten_outwards_and_do_not_overlap(count):
+    angles = np.arange(count) * 2 * np.pi / count
+    ax = figures.circle_of_patches(models.primary_circle(angles), angles, label="primary").axes[0]
+    centres, sides, pixels = patches_of(ax)
+    outwards = bright_side(pixels)
+    np.testing.assert_allclose(outwards / np.linalg.norm(outwards, axis=1, keepdims=True), centres, atol=1e-9)
+    assert min(np.abs(a - b).max() for a, b in combinations(centres, 2)) > sides[0]
+    assert texts(ax) == ["primary"]
+
+
+def test_secondary_circles_meet_the_primary_in_the_right_patches():
+    ax = figures.three_circles(steps=8).axes[0]
+    centres, sides, pixels = patches_of(ax)
+    assert len(centres) == 8 + 6 + 6 + 3  # and the key
+    inside = np.abs(centres).max(axis=1) < 1.2
+    assert min(np.abs(a - b).max() for a, b in combinations(centres[inside], 2)) > sides.min()
+    drawn = {line.get_color(): line.get_xydata() for line in ax.lines}
+    vertical, horizontal = drawn[figures.ORANGE], drawn[figures.GREEN]
+    for circle, meeting, patch in [
+        (vertical, (1, 0), models.secondary_circles(np.pi / 2)[0]),
+        (vertical, (-1, 0), models.secondary_circles(-np.pi / 2)[0]),
+        (horizontal, (0, -1), models.secondary_circles(np.pi / 2)[1]),
+        (horizontal, (0, 1), models.secondary_circles(-np.pi / 2)[1]),
+    ]:
+        assert np.linalg.norm(circle - meeting, axis=1).min() < 1e-9
+        drawn = pixels[np.linalg.norm(centres - meeting, axis=1).argmin()]
+        np.testing.assert_allclose(drawn, 0.5 + 0.5 * patch / np.abs(patch).max(), atol=1e-9)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        figures.three_circles(steps=10)
+
+
+# Mapper graphs
+
+
+def discs_of(ax):
+    (discs,) = collections(ax, EllipseCollection)
+    return discs.get_offsets(), discs.get_widths() / 2, discs.get_array()
+
+
+def test_mapper_draws_every_node_and_edge(ring):
+    points, graph = ring
+    figure = figures.mapper(graph, points, smallest=0)
+    positions, radii, counts = discs_of(figure.axes[0])
+    np.testing.assert_array_equal(counts, np.sort(node_sizes(graph)))
+    assert (np.diff(radii) >= 0).all() and radii[0] < radii[-1]
+    assert len(collections(figure.axes[0], LineCollection)[0].get_segments()) == graph.ecount()
+    assert figure.axes[1].get_ylabel() == "points in the node"
+    assert len(figures.mapper(graph, points, colorbar=False).axes) == 1
+
+
+def assert_nothing_overlaps(ax):
+    centres, sides, _ = patches_of(ax)
+    positions, radii, _ = discs_of(ax)
+    assert all(np.abs(a - b).max() > 1.1 * sides[0] for a, b in combinations(centres, 2))  # a gap between
+    beyond = np.maximum(np.abs(centres[:, None] - positions) - sides[0] / 2, 0)
+    assert (np.linalg.norm(beyond, axis=2) > radii).all()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert (centres - sides[0] / 2 > [left, bottom]).all() and (centres + sides[0] / 2 < [right, top]).all()
+
+
+@pytest.mark.parametrize(
+    "layout, side, fewest",
+    [("force", 0.09, 10), ("lens", 0.05, 18), ("lens", 0.09, 10), ("lens", 0.25, 3), ("lens", 0.5, 1)],
+)
+def test_thumbnails_cover_neither_one_another_nor_the_graph(ring, layout, side, fewest):
+    points, graph = ring
+    ax = figures.mapper(graph, points, thumbnails=20, layout=layout, side=side).axes[0]
+    assert fewest <= len(patches_of(ax)[0]) <= 20
+    assert_nothing_overlaps(ax)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_thumbnails_do_not_overlap_in_a_crowd(seed):
+    places = np.random.default_rng(seed).uniform(size=(40, 2))
+    graph, points = graph_of([[i] for i in range(40)], []), models.primary_circle(np.arange(40))
+    ax = figures.mapper(graph, points, layout=places, smallest=0, side=0.1, thumbnails=40).axes[0]
+    assert len(patches_of(ax)[0]) >= 12
+    assert_nothing_overlaps(ax)
+
+
+def test_thumbnails_are_the_means_of_adjacent_nodes_and_spread_around(ring):
+    points, graph = ring
+    places = node_means(graph, points) @ models.primary_circle([0, np.pi / 2]).T
+    ax = figures.mapper(graph, points, layout=places).axes[0]
+    centres, _, pixels = patches_of(ax)
+    leaders = np.array(collections(ax, LineCollection)[1].get_segments())
+    np.testing.assert_allclose(leaders[:, 1], centres)
+    means = node_means(graph, points, hops=1)
+    for (start, _), drawn in zip(leaders, pixels):
+        mean = means[np.linalg.norm(places - start, axis=1).argmin()]
+        np.testing.assert_allclose(drawn, 0.5 + 0.5 * mean / np.abs(mean).max(), atol=1e-9)
+    assert (np.linalg.norm(leaders[:, 1], axis=1) > np.linalg.norm(leaders[:, 0], axis=1)).all()  # outside the ring
+    around = np.sort(np.arctan2(*leaders[:, 0].T))
+    assert np.diff(around, append=around[0] + 2 * np.pi).max() < 2.5 * 2 * np.pi / len(around)
+
+
+def test_force_layout_is_the_same_every_time(ring):
+    points, graph = ring
+    first, second = (discs_of(figures.mapper(graph, points, layout="force").axes[0])[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_small_components_are_counted_but_not_drawn():
+    points = models.primary_circle(np.linspace(0, 6, 200))
+    graph = graph_of([range(120), range(100, 197), [197, 198], [198], [199]], [(0, 1), (2, 3)])
+    ax = figures.mapper(graph, points, smallest=0.02).axes[0]
+    assert len(discs_of(ax)[0]) == 2
+    assert texts(ax) == ["not drawn: 3 points in 2 small components"]
+    assert len(discs_of(figures.mapper(graph, points, smallest=0.01).axes[0])[0]) == 4
+    everything = figures.mapper(graph, points, smallest=0).axes[0]
+    assert len(discs_of(everything)[0]) == 5 and texts(everything) == []
+
+
+@pytest.mark.parametrize("elements, edges", [([[0, 1, 2]], []), ([[0, 1], [1, 2]], [(0, 1)]), ([[0], [5], [9]], [])])
+def test_smallest_graphs(elements, edges):
+    ax = figures.mapper(graph_of(elements, edges), models.primary_circle(np.arange(10)), smallest=0.5).axes[0]
+    assert len(discs_of(ax)[0]) == len(elements)
+    assert 1 <= len(patches_of(ax)[0]) <= len(elements)
+
+
+def test_mapper_over_a_cloud_keeps_the_cloud_in_view():
+    points = models.sample_circle(200, seed=0, noise=0.1)
+    graph = mapper_graph(points, 6, 2)
+    figure = figures.cloud(points)
+    view = figure.axes[0].get_xlim()
+    means = node_means(graph, points)
+    assert figures.mapper(graph, points, layout=means, thumbnails=0, ax=figure.axes[0]) is figure
+    assert figure.axes[0].get_xlim()[0] <= view[0] and figure.axes[0].get_xlim()[1] >= view[1]
+    np.testing.assert_allclose(sorted(discs_of(figure.axes[0])[0].tolist()), sorted(means.tolist()))
+
+
+def test_bad_arguments_of_mapper(ring):
+    points, graph = ring
+    with pytest.raises(TypeError, match="node_elements"):
+        figures.mapper(igraph.Graph(3), points)
+    with pytest.raises(ValueError, match="layout = 'spring'"):
+        figures.mapper(graph, points, layout="spring")
+    with pytest.raises(ValueError, match="one position a node"):
+        figures.mapper(graph, points, layout=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="of another cloud"):
+        figures.mapper(graph, points[:50])
+    with pytest.raises(ValueError, match="square"):
+        figures.mapper(graph, points[:, :8])
+    for name, value in [("smallest", 2), ("side", 0), ("thumbnails", -1)]:
+        with pytest.raises(ValueError, match=name):
+            figures.mapper(graph, points, **{name: value})
+
+
+# Clouds
+
+
+def test_plane_puts_a_patch_where_it_brightens_to():
+    bright_top = np.repeat([1.0, 0, -1], 3) / np.sqrt(6)
+    ax = figures.plane(np.tile(bright_top, (50, 1)), rim=4).axes[0]
+    cells = ax.collections[0]
+    np.testing.assert_allclose(cells.get_offsets(), [[0, 1]], atol=0.06)
+    np.testing.assert_allclose(cells.get_array(), [100])
+    centres, _, pixels = patches_of(ax)
+    assert len(centres) == 4
+    assert ((bright_side(pixels) * centres).sum(axis=1) > 0).all()
+
+
+def test_planes_share_one_colour_scale():
+    figure = figures.planes({"one": models.primary_circle(np.zeros(9)), "all": models.sample_klein_bottle(300, 0)})
+    cells = [ax.collections[0] for ax in figure.axes[:2]]
+    assert cells[0].get_clim() == cells[1].get_clim() == (0, 100)
+    assert cells[1].get_array().sum() == pytest.approx(100)
+    assert len(figure.axes) == 3  # one colour bar
+    with pytest.raises(ValueError, match="3x3"):
+        figures.plane(np.ones((4, 8)))
+
+
+def test_clusters_have_markers_and_small_ones_are_counted():
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    clusters = np.r_[np.repeat(np.arange(7), 8), 7, 8, 9, 10]
+    ax = figures.cloud(points, clusters=clusters).axes[0]
+    dots = collections(ax, PathCollection)
+    assert [len(each.get_offsets()) for each in dots] == [8] * 7 + [4]
+    shapes = {each.get_paths()[0].vertices.tobytes() for each in dots}
+    colours = {tuple(each.get_facecolors()[0]) for each in dots[:7]}
+    assert len(shapes) == 8 and len(colours) == 7
+    assert ax.get_title("right") == "× 4 smaller"
+
+
+def test_cloud_coloured_by_values_and_bad_clouds():
+    points = np.eye(2)
+    figure = figures.cloud(points, values=[3.0, 5.0], label="lens")
+    np.testing.assert_array_equal(figure.axes[0].collections[0].get_array(), [3, 5])
+    assert figure.axes[1].get_ylabel() == "lens"
+    with pytest.raises(ValueError, match=r"\(n, 2\)"):
+        figures.cloud(np.eye(3))
+    with pytest.raises(ValueError, match="values must have shape"):
+        figures.cloud(points, values=[1])
+    with pytest.raises(ValueError, match="not by both"):
+        figures.cloud(points, values=[1, 2], clusters=[1, 2])
+
+
+def test_cover_of_one_lens_writes_how_many_points_a_bin_has():
+    lens = np.random.default_rng(0).normal(size=80)
+    bins = IntervalCover(10, 3).fit(lens)
+    ax = figures.cover(lens, bins.left_, bins.right_).axes[0]
+    bars = ax.containers[0].patches
+    inside = [int(((lens > low) & (lens < high)).sum()) for low, high in zip(bins.left_[0], bins.right_[0])]
+    assert [int(text) for text in texts(ax)] == inside
+    spans = [(bar.get_y(), bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
+    assert np.isfinite(spans).all()
+    assert all(a[2] <= b[1] or b[2] <= a[1] for a, b in combinations(spans, 2) if a[0] == b[0])
+
+
+def test_cover_of_two_lenses_outlines_the_fullest_bin():
+    lens = models.sample_circle(150, seed=1)
+    bins = IntervalCover(6, 2).fit(lens)
+    ax = figures.cover(lens, bins.left_, bins.right_).axes[0]
+    rectangles, outline = collections(ax, PolyCollection)
+    counts = {
+        (i, j): int(((lens > [a, b]) & (lens < [c, d])).all(axis=1).sum())
+        for i, (a, c) in enumerate(zip(bins.left_[0], bins.right_[0]))
+        for j, (b, d) in enumerate(zip(bins.left_[1], bins.right_[1]))
+    }
+    assert len(rectangles.get_paths()) == sum(count > 0 for count in counts.values())
+    assert texts(ax) == [f"{max(counts.values())} points"]
+    low, high = outline.get_paths()[0].vertices[[0, 2]]
+    assert ((lens > low) & (lens < high)).all(axis=1).sum() == max(counts.values())
+
+
+def test_bad_covers():
+    with pytest.raises(ValueError, match="k = 1 or 2"):
+        figures.cover(np.zeros((5, 3)), np.zeros((3, 2)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match="left end"):
+        figures.cover(np.arange(5.0), [[1.0]], [[0.0]])
+
+
+def test_complex_has_the_edges_and_triangles_of_its_parameter():
+    points = models.sample_circle(120, seed=0, noise=0.1)
+    landmarks = maxmin_landmarks(points, 15)
+    times = lazy_witness_times(points, landmarks)
+    t = np.quantile(times, 0.4)
+    ax = figures.complex_at(points, landmarks, times, t).axes[0]
+    edges = {(a, b) for a, b in combinations(range(15), 2) if times[a, b] <= t}
+    triangles = [each for each in combinations(range(15), 3) if set(combinations(each, 2)) <= edges]
+    assert len(collections(ax, LineCollection)[0].get_segments()) == len(edges) > 0
+    drawn = [path.vertices[:3].tolist() for path in collections(ax, PolyCollection)[0].get_paths()]
+    assert sorted(drawn) == sorted(points[landmarks[list(each)]].tolist() for each in triangles) and drawn
+    figure = figures.complexes(points, landmarks, times, [0, t, 9], columns=2)
+    assert len(figure.axes) == 3
+    assert len(collections(figure.axes[2], LineCollection)[0].get_segments()) == 15 * 14 / 2
+    with pytest.raises(ValueError, match=r"times must have shape \(15, 15\)"):
+        figures.complex_at(points, landmarks, times[:3], t)
+
+
+# Numbers
+
+
+def test_density_grid_writes_every_number():
+    figure = figures.density_grid([[1.234, np.inf], [np.nan, 12]], [5, 200], [0.1, 0.3], label="ratio", mark=(200, 0.3))
+    ax = figure.axes[0]
+    assert {text.get_position(): text.get_text() for text in ax.texts} == {(0, 0): "1.23", (1, 0): "∞", (1, 1): "12"}
+    (outline,) = ax.patches
+    assert outline.get_xy() == (0.5, 0.5)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "0.3"]
+    assert figure.axes[1].get_ylabel() == "ratio"
+
+
+def test_density_grids_compare_on_common_limits():
+    figure, axes = figures.panels(1, 2)
+    for values, ax in zip(([[1.0, 2.0]], [[1.0, 9.0]]), axes):
+        figures.density_grid(values, [5], [0.1, 0.2], label="ratio", limits=(1, 9), ax=ax)
+    assert [ax.images[0].get_clim() for ax in axes] == [(1, 9)] * 2
+
+
+def test_density_grid_of_nothing_finite_and_bad_grids():
+    assert texts(figures.density_grid([[np.inf]], [5], [0.1], label="ratio").axes[0]) == ["∞"]
+    with pytest.raises(ValueError, match=r"values must have shape \(2, 1\)"):
+        figures.density_grid([[1.0, 2.0]], [5, 6], [0.1], label="ratio")
+    with pytest.raises(ValueError, match="mark"):
+        figures.density_grid([[1.0]], [5], [0.1], label="ratio", mark=(5, 0.2))
+
+
+def test_histogram_counts_and_marks():
+    ax = figures.histogram([1, 1, 1, 2, 9], label="height", bins=8, mark=3, mark_label="threshold").axes[0]
+    assert sum(bar.get_height() for bar in ax.patches) == 5
+    assert list(ax.lines[0].get_xdata()) == [3, 3] and texts(ax) == ["threshold"]
+
+
+def test_strip_draws_every_value_and_its_median():
+    ax = figures.strip({"trained": [0.9, 0.95, 1], "untrained": [0.1, 0.2]}, label="accuracy").axes[0]
+    assert [each.get_offsets()[:, 0].tolist() for each in ax.collections] == [[0.9, 0.95, 1], [0.1, 0.2]]
+    assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.95, 0.15])
+    assert texts(ax)[:2] == ["0.95", "0.15"]
+    with pytest.raises(ValueError, match="groups must not be empty"):
+        figures.strip({}, label="accuracy")
+
+
+def test_table_as_text_and_as_html():
+    table = figures.table(["quantity", "ours"], [["points", 1920], ["<gap>", np.float64(3.14159)], ["none", np.inf]])
+    assert repr(table).splitlines() == ["quantity  ours", "points    1,920", "<gap>     3.14", "none      ∞"]
+    assert "<td>&lt;gap&gt;</td><td>3.14</td>" in table._repr_html_()
+    with pytest.raises(ValueError, match="3 cells for 2 columns"):
+        figures.table(["a", "b"], [[1, 2, 3]])
