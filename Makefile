@@ -13,8 +13,8 @@ book: environment
 
 test: environment
 	$(run) -m ruff check topo tests
-	$(run) -m pytest -n 2
-	$(run) -m pytest -n 2 --nbval --nbval-sanitize-with tests/nbval.cfg book
+	$(run) -m pytest -n 2 --dist loadfile
+	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book
 
 train: environment
 	$(run) -m topo train

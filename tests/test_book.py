@@ -202,11 +202,16 @@ def test_a_chapter_that_raises_is_named_with_its_cell(checkout, tmp_path):
     assert outputs(out)[-1] == "4" and not failed.exists()
 
 
-def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path):
+def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path, monkeypatch):
     cells = ["# A chapter", ("n: int = 1  # a count", {"tags": ["parameters"]}), ("import os\nos._exit(9)", {})]
     with pytest.raises(book.BookError, match="^chapter: cell 3 did not end: Kernel died"):
         book.run_chapter(write_chapter(tmp_path / "chapter.ipynb", cells), {}, tmp_path / "runs" / "out.ipynb")
     assert os.listdir(tmp_path / "runs") == []
+
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(book.BookError, match="^chapter: its kernel did not start: Kernel died"):
+        book.run_chapter(tmp_path / "chapter.ipynb", {}, tmp_path / "runs" / "out.ipynb")
 
 
 def test_a_run_checks_everything_before_it_starts(checkout, tmp_path, monkeypatch):

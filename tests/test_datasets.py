@@ -42,7 +42,10 @@ def home():
     server.shutdown()
 
 
-def remote(home, sha256=hashlib.sha256(CONTENT).hexdigest()):
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+def remote(home, sha256=DIGEST):
     return datasets.RemoteFile("set/file.gz", sha256, (home + "file.gz",))
 
 

@@ -187,12 +187,11 @@ def run_chapter(path, overrides, out, cwd=None):
         raise ValueError(f"{out} is not allowed as output: it must be a file *.ipynb outside {path.parent}")
 
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of annotated parameters that it cannot parse
     out.parent.mkdir(parents=True, exist_ok=True)
     failed = out.with_suffix(".failed.ipynb")
-    reached = [0]
+    reached = []
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / "executed.ipynb"
         if cwd is None:
@@ -210,8 +209,9 @@ def run_chapter(path, overrides, out, cwd=None):
             where = f"cell {error.cell_index + 1}, `{_one_line(error.source.strip().splitlines()[0], 60)}`,"
             what = _one_line(f"{error.ename}: {error.evalue}".removesuffix(": "))
             raise BookError(f"{path.stem}: {where} raised {what}; see {failed}") from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            raise BookError(f"{path.stem}: cell {reached[-1] + 1} did not end: {_one_line(error)}") from None
+        except RuntimeError as error:
+            what = f"cell {reached[-1] + 1} did not end" if reached else "its kernel did not start"
+            raise BookError(f"{path.stem}: {what}: {_one_line(error)}") from None
     notebook.metadata.papermill.update(input_path=path.name, output_path=out.name)
     write_atomically(out, _encode(notebook))
     failed.unlink(missing_ok=True)

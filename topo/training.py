@@ -164,15 +164,15 @@ class Chunk:
     def __init__(self, trainer, members, checkpoint=None):
         self.trainer, self.members = trainer, list(members)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self._restart()
         if self.checkpoint is not None and self.checkpoint.exists():
             self._read()
+        else:
+            self._restart()
 
     def _restart(self):
         self.iteration = 0
         self.states = [self.trainer.initial(member) for member in self.members]
-        self.snapshots = {}
-        self.accuracies = {}
+        self.snapshots, self.accuracies = {}, {}
 
     def _identity(self):
         return json.dumps({**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}, sort_keys=True)
@@ -186,8 +186,9 @@ class Chunk:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"checkpoint {self.checkpoint} is damaged ({error}); delete it and this chunk starts over") from None
         self.iteration = int(tensors.pop("iteration"))
-        leaves, structure = jax.tree.flatten(self.states[0])
-        stacked = [tensors.pop(f"state/{i:03d}") for i in range(len(leaves))]
+        self.snapshots, self.accuracies = {}, {}
+        structure = jax.tree.structure(jax.eval_shape(self.trainer.initial, self.members[0]))
+        stacked = [tensors.pop(f"state/{i:03d}") for i in range(structure.num_leaves)]
         self.states = [jax.tree.unflatten(structure, [jnp.asarray(leaf[i]) for leaf in stacked]) for i in range(len(self.members))]
         for key, value in tensors.items():
             kind, iteration, *layer = key.split("/")
