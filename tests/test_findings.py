@@ -30,13 +30,19 @@ def test_trained_first_layers_are_one_loop_of_edges_and_untrained_ones_are_not(n
 
 @pytest.mark.parametrize("name", MNIST)
 def test_every_network_reads_digits(name):
-    assert archive.load(name).accuracy().min() > 0.95
+    assert archive.load(name).accuracy().min() > 0.9
 
 
 def test_the_second_layer_has_a_loop_where_it_is_densest():
     points = {t: filters.normalize(archive.load("mnist-M-64-32-64").filters(2, t, 10)) for t in (0, 1000)}
     gaps = {t: persistence.loop_gap(persistence.lazy_witness_barcode(density.densest(x, 200, 0.05), 100)) for t, x in points.items()}
     assert gaps[1000] >= 3 and gaps[0] < 2
+
+
+def test_the_mapper_graph_closes_with_two_fifths_of_the_filters():
+    points = density.densest(filters.normalize(archive.load("mnist-M-64-32-64").filters(1)), PAPER_K, 0.4)
+    summary = mapper.graph_summary(mapper.mapper_graph(points, 30, 3))
+    assert summary["loops"] == 1 and summary["largest_share"] > 0.99
 
 
 def test_the_graph_and_the_barcode_take_seconds():
