@@ -92,12 +92,12 @@ def test_nbval_has_numbers_to_compare(name):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The pages that Jupyter Book makes of the committed outputs."""
+    """The whole book, made as `make book` makes it: every chapter executed, every page rendered."""
     root = tmp_path_factory.mktemp("book")
     shutil.copytree(book.ROOT / "book", root / "book")
     for file in ("_config.yml", "_toc.yml"):
         shutil.copy(book.ROOT / file, root)
-    return book.build(names=[], root=root) / "book"
+    return book.build(root=root) / "book"
 
 
 @each_chapter

@@ -15,7 +15,13 @@ def start(checkout, *words):
     return subprocess.Popen(
         [sys.executable, "-m", "topo", *words],
         cwd=checkout, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )  # fmt: skip
+
+
+def _heed_interrupts():
+    """A job in the background of a script ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def topo(checkout, *words):

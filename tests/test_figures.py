@@ -380,8 +380,17 @@ def test_cloud_coloured_by_values_and_bad_clouds():
         figures.cloud(np.eye(3))
     with pytest.raises(ValueError, match="values must have shape"):
         figures.cloud(points, values=[1])
-    with pytest.raises(ValueError, match="not by both"):
+    with pytest.raises(ValueError, match="not by two"):
         figures.cloud(points, values=[1, 2], clusters=[1, 2])
+
+
+def test_cloud_draws_what_is_kept_over_all_points():
+    points = np.random.default_rng(0).normal(size=(20, 2))
+    every, kept = collections(figures.cloud(points, kept=[4, 7]).axes[0], PathCollection)
+    np.testing.assert_array_equal(every.get_offsets(), points)
+    np.testing.assert_array_equal(kept.get_offsets(), points[[4, 7]])
+    assert kept.get_zorder() > every.get_zorder()
+    assert len(collections(figures.cloud(points, kept=[]).axes[0], PathCollection)[1].get_offsets()) == 0
 
 
 def test_cover_of_one_lens_writes_how_many_points_a_bin_has():

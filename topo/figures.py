@@ -649,16 +649,16 @@ def _plane_bar(cells, axes):
     bar.outline.set_visible(False)
 
 
-def cloud(points, *, values=None, label=None, clusters=None, ax=None):
-    """A cloud in the plane, its points coloured by a value or marked by their cluster.
+def cloud(points, *, values=None, label=None, clusters=None, kept=None, ax=None):
+    """A cloud in the plane, its points coloured by a value, marked by their cluster, or faint but for those kept.
 
     points: (n, 2); values: (n,) real, with `label` beside their colour bar; clusters: (n,) int, of which the largest
-    seven have a colour and a marker each, and the others are gray crosses, counted above.
-    Returns the Figure. Raises TypeError or ValueError for another shape, or for both values and clusters.
+    seven have a colour and a marker each, and the others are gray crosses, counted above; kept: (m,) rows.
+    Returns the Figure. Raises TypeError or ValueError for another shape, or for two of values, clusters and kept.
     """
     points = _as_plane(points)
-    if values is not None and clusters is not None:
-        raise ValueError("points are coloured by values or by clusters, not by both")
+    if sum(given is not None for given in (values, clusters, kept)) > 1:
+        raise ValueError("points are coloured by values, by clusters or by what is kept, not by two of them")
     ax = _axes(ax, 3.6, 3.4)
     if clusters is not None:
         _draw_clusters(ax, points, _one_each(clusters, "clusters", len(points)))
@@ -667,6 +667,9 @@ def cloud(points, *, values=None, label=None, clusters=None, ax=None):
         dots = ax.scatter(*points.T, c=values, s=8, cmap=_AMOUNTS, linewidths=0)
         bar = ax.figure.colorbar(dots, ax=ax, shrink=0.7, aspect=25, pad=0.02, label=label)
         bar.outline.set_visible(False)
+    elif kept is not None:
+        ax.scatter(*points.T, s=4, color="0.75", linewidths=0, zorder=0)
+        ax.scatter(*points[np.asarray(kept, int)].T, s=6, color=BLUE, linewidths=0)
     else:
         ax.scatter(*points.T, s=6, color=_INK, linewidths=0)
     ax.set_aspect("equal")
