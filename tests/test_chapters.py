@@ -102,11 +102,13 @@ def pages(tmp_path_factory):
 
 @each_chapter
 def test_its_page_shows_its_figures(pages, name):
+    executed = nbformat.read(pages.parents[1] / "executed" / "book" / f"{name}.ipynb", 4)
+    drawn = [cell for cell in executed.cells if cell.cell_type == "code" and outputs(cell, "image/png")]
     page = (pages / f"{name}.html").read_text("utf-8")
     shown = re.findall(r'<img [^>]*src="([^"]+)"', page)
     assert all((pages / source).exists() for source in shown)
-    assert len([source for source in shown if "_images/" in source]) >= len(figures(name))
-    for cell in figures(name):
+    assert len([source for source in shown if "_images/" in source]) >= len(drawn) >= 5
+    for cell in drawn:
         assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
 
 
