@@ -53,26 +53,48 @@ def add_train(commands):
     def action(arguments):
         from topo import archive, campaign
 
-        changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
+        for name in arguments.names:
+            campaign.population(name)
+        names = arguments.names or campaign.POPULATIONS
         folder = arguments.out or archive.DATA
-        wanted = {name: campaign.population(name, **changes) for name in arguments.names or campaign.POPULATIONS}
+        if arguments.list:
+            _print_table(campaign.listing(names, folder, arguments.workers))
+            return
+        changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
+        wanted = {name: campaign.population(name, **changes) for name in names}
         for name, population in wanted.items():
             campaign.check_replaces(name, population, folder)
+        rows = []
         for name, population in wanted.items():
-            scale = f"{population.networks} networks x {population.iterations} iterations of {population.training.architecture}"
-            print(f"{name}: {scale} on {population.training.dataset}", file=sys.stderr)
-            trained = campaign.train(population, arguments.workers)
+            trained = campaign.train(population, arguments.workers, arguments.scheduler)
             path = campaign.keep(name, population, trained, folder)
             accuracy = 100 * trained.accuracy[population.iterations]
-            print(f"{path}: test accuracy {accuracy.mean():.2f} % (from {accuracy.min():.2f} to {accuracy.max():.2f})")
+            rows.append({
+                "archive": path, "networks": len(trained.members), "iterations": population.iterations,
+                "test accuracy (%)": f"{accuracy.mean():.2f}", "lowest": f"{accuracy.min():.2f}", "highest": f"{accuracy.max():.2f}",
+                "left out": ", ".join(f"{member} (at {s})" for member, s in trained.left_out.items()) or "none",
+            })  # fmt: skip
+        _print_table(rows)
 
     parser = commands.add_parser("train", help="train populations and write their archives; resumes where it was stopped")
     parser.add_argument("names", nargs="*", metavar="NAME", help="populations, such as mnist-M-64-32-64 (default: all of the book)")
+    parser.add_argument("--list", action="store_true", help="train nothing; say what is archived, and what the rest would cost here")
     for name, (kind, text) in _TRAINING.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="VALUE", help=text)
-    parser.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one a processor)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=_positive, metavar="N", help="worker processes here (default: one a processor)")
+    place.add_argument("--scheduler", metavar="ADDRESS", help="train on a Dask cluster instead, such as tcp://host:8786")
     parser.add_argument("--out", metavar="FOLDER", help="where the archives go (default: data)")
     parser.set_defaults(action=action)
+
+
+def _print_table(rows):
+    """Rows, dicts with the same keys, in columns; numbers to the right."""
+    texts = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts)]
+    right = [isinstance(value, (int, float)) or str(value).replace(".", "").isdigit() for value in rows[0].values()]
+    for line in texts:
+        print("  ".join(text.rjust(n) if r else text.ljust(n) for text, n, r in zip(line, widths, right)).rstrip())
 
 
 _TRAINING = {
@@ -80,8 +102,8 @@ _TRAINING = {
     "iterations": (int, "minibatches (default: the population's own scale)"),
     "seed": (int, "seed of the population (default: 0)"),
     "batch": (int, "images to a minibatch (default: 128)"),
-    "learning_rate": (float, "of Adam (default: 0.001)"),
-    "dataset": (str, "mnist or digits (default: mnist)"),
+    "learning_rate": (float, "of the optimizer (default: Adam 0.001 for M, SGD 0.1 for C)"),
+    "dataset": (str, "mnist, cifar10, cifar10-gray or digits (default: the population's own)"),
 }
 
 
@@ -106,7 +128,7 @@ def add_data(commands):
                 print(datasets.find(file))
 
     parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, natural-patches (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10, natural-patches (default: all)")
     parser.set_defaults(action=action)
 
 

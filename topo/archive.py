@@ -5,6 +5,7 @@ Knows names, checksums and bytes on disk; must not know how a network was traine
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,24 @@ MANIFEST = "MANIFEST.json"
 
 
 def write_atomically(path, content):
-    """Write bytes to `path` so that it holds either the old content or all of the new, even after a power cut."""
+    """Write bytes to `path` so that it holds either the old content or all of the new, even after a power cut.
+
+    Folders that are missing are made. Raises OSError, naming `path`, where it cannot be written.
+    """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
+    except OSError as error:
+        raise type(error)(f"{path} could not be written ({error.strerror or error}); what it held before is still there") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def manifest(folder=DATA):
@@ -48,12 +56,12 @@ def write(name, kernels, description, folder=DATA):
     """Write an archive and its manifest entry; both atomically, the manifest last.
 
     name: letters, digits and hyphens.
-    kernels: {layer: {iteration: (networks, h, w, in, out) float}}; stored as float16.
+    kernels: {layer: {iteration: (networks, h, w, in, out) float}}; stored as float16. Some may be of the first
+        networks only.
     description: what can be said in JSON about the population; kept in the manifest.
     Returns the path. Raises ValueError where a kernel is not finite in float16.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for layer, snapshots in sorted(kernels.items()):
         for iteration, kernel in sorted(snapshots.items()):
@@ -125,17 +133,20 @@ class Archive:
     def kernels(self, layer=1, iteration=None, networks=None):
         """Kernels (networks, h, w, in, out) float32 of one layer.
 
-        iteration: one of `iterations(layer)`; the last where None. networks: only the first so many.
+        iteration: one of `iterations(layer)`; the last where None. networks: only the first so many; where None, all
+        that were kept, which of the deeper layers may be fewer than `networks`.
         Raises ValueError naming what there is.
         """
         kept = self.iterations(layer)
         iteration = kept[-1] if iteration is None else iteration
         if iteration not in kept:
             raise ValueError(f"archive {self.name} has no layer {layer} at iteration {iteration}; it has {kept}")
-        if networks is not None and not 1 <= networks <= self.networks:
-            raise ValueError(f"archive {self.name} has {self.networks} networks; networks = {networks} is not within 1..{self.networks}")
         with safe_open(self._path, "numpy") as file:
-            return file.get_slice(_key(layer, iteration))[: networks or self.networks].astype(np.float32)
+            stored = file.get_slice(_key(layer, iteration))
+            held = stored.get_shape()[0]
+            if networks is not None and not 1 <= networks <= held:
+                raise ValueError(f"archive {self.name} has layer {layer} at iteration {iteration} of {held} networks; networks = {networks} is not within 1..{held}")
+            return stored[: networks or held].astype(np.float32)
 
     def filters(self, layer=1, iteration=None, networks=None):
         """Spatial filters (networks * in * out, h * w) float32, network by network (section 1), as trained.

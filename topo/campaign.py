@@ -1,30 +1,30 @@
-"""Which populations the book needs, and their training in chunks of members on worker processes.
+"""Which populations the book needs, and their training in chunks of members, here or on a Dask cluster.
 
-Knows names, scales and processes; must not know gradients or topology.
+Knows names, scales and workers; must not know gradients or topology.
 """
 import hashlib
 import json
-import multiprocessing
-import os
-import platform
-import threading
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+import logging
+import queue
+import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from topo import archive, training
+from topo.archive import write_atomically
 from topo.notation import Architecture
+from topo.training import CHECKPOINTS
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "cache" / "training"
 # One thread to a network, and several networks side by side, beats threads that share one network: 23 against 35 ms
 # for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors.
 _SINGLE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-_FIRST_THOUSAND = (0, 50, 100, 200, 300, 400, 500, 700, 1000)
+_CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
+_TOPIC = "topo"
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,54 @@ class Population:
     """A population of the paper: what is trained, and how much of it is kept.
 
     networks, iterations: the scale trained here; the paper's own is in `paper`, (networks, iterations).
-    snapshots: iterations kept of the first layer; of the deeper ones the first and the last are.
+    snapshots: iterations kept. deep: {iteration: networks} of the layers after the first, which are large: at these
+    iterations the first so many networks' are kept; the first and the last iteration of all networks where empty.
     """
 
     training: training.Training
     networks: int
     iterations: int
     paper: tuple
-    snapshots: tuple = _FIRST_THOUSAND
+    snapshots: tuple
+    deep: dict = field(default_factory=dict)
+
+    def kept(self, layer):
+        """{iteration: networks} that an archive keeps of a layer."""
+        if layer == 1:
+            return dict.fromkeys(self.snapshots, self.networks)
+        return self.deep or dict.fromkeys({self.snapshots[0], self.iterations}, self.networks)
 
 
-def _mnist(text, networks, iterations=1000, paper=(100, 40_000), **settings):
-    return Population(training.Training(Architecture.parse(text)), networks, iterations, paper, **settings)
+def _population(text, dataset, networks, iterations, paper, snapshots, deep=None, **settings):
+    chosen = training.Training(Architecture.parse(text), dataset, **settings)
+    return Population(chosen, networks, iterations, paper, tuple(s for s in snapshots if s <= iterations), deep or {})
+
+
+_MNIST = (0, 50, 100, 200, 300, 400, 500, 700, 1000, 1500, 2000)
+_CIFAR = (0, *range(100, 1001, 100), 1500, 2000, 3000, 5000, 10_000, 20_000, 30_000)
+
+
+def _sample(snapshots, few, last, all_networks):
+    """A few networks' deeper layers at each snapshot, all networks' at the last."""
+    return {**{s: few for s in snapshots if s < last}, last: all_networks}
 
 
 # The paper's text lost its three further MNIST configurations; these three are ours, chosen to differ from
-# M(64,32,64) in the width of either layer, in both, and in the fully connected block.
+# M(64,32,64) in the width of either layer, in both, and in the fully connected block. It also lost the widths behind
+# the first layer of the network without max-pooling, and names no deep network but VGG.
 POPULATIONS = {
-    "mnist-M-64-32-64": _mnist("M(64,32,64)", 100),
-    "mnist-M-64-0-64": _mnist("M(64,0,64)", 40),
-    "mnist-M-32-16-32": _mnist("M(32,16,32)", 40),
-    "mnist-M-64-16-128": _mnist("M(64,16,128)", 40),
-    "mnist-M-32-32-0": _mnist("M(32,32,0)", 40),
+    "mnist-M-64-32-64": _population("M(64,32,64)", "mnist", 100, 2000, (100, 40_000), _MNIST, {0: 20, 1000: 20, 2000: 40}),
+    "cifar-gray-C-64-32-64": _population("C(64,32,64)", "cifar10-gray", 60, 2000, (100, 70_000), _CIFAR, _sample(_CIFAR, 16, 2000, 60)),
+    "cifar-color-C-64-32-64": _population("C(64,32,64)", "cifar10", 40, 1500, (60, 100_000), _CIFAR, _sample(_CIFAR, 16, 1500, 40)),
+    "cifar-gray-C-64-0-64": _population("C(64,0,64)", "cifar10-gray", 48, 3000, (48, 70_000), _CIFAR),
+    "cifar-color-C-48-32-64-unpooled": _population("C(48,32,64)", "cifar10", 24, 1500, (82, 30_000), _CIFAR, max_pooling=False),
+    "cifar-gray-C-64-32-64-long": _population("C(64,32,64)", "cifar10-gray", 1, 30_000, (1, 60_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)),
+    "cifar-color-C-64-32-64-long": _population("C(64,32,64)", "cifar10", 1, 30_000, (1, 50_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)),
+    "mnist-M-64-0-64": _population("M(64,0,64)", "mnist", 40, 1000, (100, 40_000), _MNIST),
+    "mnist-M-32-16-32": _population("M(32,16,32)", "mnist", 40, 1000, (100, 40_000), _MNIST),
+    "mnist-M-64-16-128": _population("M(64,16,128)", "mnist", 40, 1000, (100, 40_000), _MNIST),
+    "mnist-M-32-32-0": _population("M(32,32,0)", "mnist", 40, 1000, (100, 40_000), _MNIST),
+    "cifar-color-D-16": _population("D(16)", "cifar10", 1, 7800, (3, 78_000), (0, 390, 1950, 7800)),
 }
 
 
@@ -71,8 +97,11 @@ def population(name, networks=None, iterations=None, snapshots=None, **settings)
     if snapshots is None:
         snapshots = [s for s in known.snapshots if s <= iterations]
     snapshots = training.check_run(networks, iterations, snapshots)
+    deep = {s: min(count, networks) for s, count in known.deep.items() if s in snapshots and s < iterations}
+    if deep:
+        deep[iterations] = min(known.deep[known.iterations], networks)
     changed = training.Training(**{**vars(known.training), **settings})
-    return Population(changed, networks, iterations, known.paper, snapshots)
+    return Population(changed, networks, iterations, known.paper, snapshots, deep)
 
 
 def obtain(name, source="archive", progress=False, **changes):
@@ -98,11 +127,12 @@ def check_replaces(name, wanted, folder=archive.DATA):
     held = archive.manifest(folder).get(name)
     if held is None:
         return
-    differences = [key for key, value in wanted.training.describe().items() if held[key] != value]
-    if differences or wanted.networks < len(held["members"]) or wanted.iterations < held["iterations"]:
-        scale = f"{len(held['members'])} networks x {held['iterations']} iterations"
+    described = wanted.training.describe()
+    differences = [key for key, value in described.items() if held.get(key) != value]
+    networks = len(held["members"]) + len(held.get("left_out", {}))
+    if differences or wanted.networks < networks or wanted.iterations < held["iterations"]:
         other = f" with other {', '.join(differences)}" if differences else ""
-        raise ValueError(f"archive {name} in {folder} holds {scale}{other} and would be lost: choose another folder with --out")
+        raise ValueError(f"archive {name} in {folder} holds {networks} networks x {held['iterations']} iterations{other} and would be lost: choose another folder with --out")
 
 
 def checkpoint(wanted, members, folder=CHECKPOINTS):
@@ -112,102 +142,201 @@ def checkpoint(wanted, members, folder=CHECKPOINTS):
     return Path(folder) / name / f"members-{members[0]:04d}-{members[-1]:04d}.safetensors"
 
 
-def _chunks(networks, size):
-    return [range(first, min(first + size, networks)) for first in range(0, networks, size)]
+@dataclass(frozen=True)
+class _Unit:
+    """A unit of work: a chunk of members, how far, and where its checkpoint lies.
+
+    content: of the checkpoint that the client has, for a worker that may not see the same folder; b"" where it has
+    none; None where the folder is shared.
+    """
+
+    training: training.Training
+    members: range
+    path: Path
+    iterations: int
+    snapshots: tuple
+    every: int
+    content: bytes = None
 
 
-_reports = None
 _trainer = lru_cache(maxsize=1)(training.Trainer)  # a worker compiles once and trains many chunks
 
 
-def _enter_worker(reports):
-    global _reports
-    _reports = reports
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _advance(unit, devices=None, report=lambda iteration, loss: None):
+    """Train a unit to its end. Returns its training.Population, and the checkpoint's content where it is asked for."""
+    if unit.content and not unit.path.exists():
+        write_atomically(unit.path, unit.content)
+    trainer = _trainer(unit.training, formulation=training.measured(unit.training)["formulation"], devices=devices)
+    chunk = training.Chunk(trainer, unit.members, unit.path)
+    report(chunk.iteration if chunk.lacks(unit.iterations, unit.snapshots) < unit.iterations else 0, chunk.states.loss)
+    chunk.run(unit.iterations, unit.snapshots, unit.every, report)
+    return chunk.population(unit.snapshots), None if unit.content is None else unit.path.read_bytes()
 
 
-def _end_with_parent():
-    """A worker whose parent was killed must not train on, unseen, over the checkpoints of the next run."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def _advance_on_worker(unit):
+    from distributed import get_worker
 
+    worker, first = get_worker(), unit.members[0]
 
-def _train_chunk(wanted, members, path, iterations, snapshots, every):
-    chunk = training.Chunk(_trainer(wanted), members, path)
-    _reports.put(len(members) * (iterations - chunk.lacks(iterations, snapshots)))
-    chunk.run(iterations, snapshots, every, report=_reports.put)
-    return chunk.population(snapshots)
+    def report(iteration, loss):
+        loss = np.asarray(loss, float)
+        worker.log_event(_TOPIC, (first, int(iteration), float(loss[np.isfinite(loss)].mean()) if np.isfinite(loss).any() else None))
 
-
-def train(wanted, workers=None, chunk=5, every=200, folder=CHECKPOINTS, progress=True):
-    """Train a Population in worker processes of one thread each, resuming from the checkpoints in `folder`.
-
-    workers: processes; as many as processors where None. chunk: members to a unit of work and to a checkpoint.
-    every: iterations between checkpoints. Returns a training.Population. Kill it at any moment: the same call goes
-    on from the checkpoints and ends with the same bytes. Raises ValueError for a checkpoint that cannot be used.
-    """
-    from tqdm import tqdm
-
-    context = multiprocessing.get_context("spawn")
-    reports = context.SimpleQueue()
-    parts = []
-    with (
-        _environment(**_SINGLE_THREAD),
-        ProcessPoolExecutor(workers or _processors(), context, _enter_worker, (reports,)) as pool,
-        tqdm(total=wanted.networks * wanted.iterations, unit="step", disable=not progress, smoothing=0.02) as bar,
-    ):
-        pending = set()
-        for members in _chunks(wanted.networks, chunk):
-            path = checkpoint(wanted.training, members, folder)
-            pending.add(pool.submit(_train_chunk, wanted.training, members, path, wanted.iterations, wanted.snapshots, every))
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                while not reports.empty():
-                    bar.update(reports.get())
-                parts += [future.result() for future in done]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-    return training.join(parts)
-
-
-def _processors():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return _advance(unit, report=report)
 
 
 @contextmanager
-def _environment(**changes):
-    """Variables that the processes started meanwhile inherit."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+def _client(workers, scheduler):
+    """A Dask client: of the cluster at `scheduler`, or of worker processes of one thread each on this machine."""
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"scheduler {scheduler!r} does not answer ({error}); it is an address such as tcp://host:8786") from None
+        with client:
+            yield client
+        return
+    options = dict(threads_per_worker=1, processes=True, memory_limit=0, env=_SINGLE_THREAD)
+    quiet = dict(host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL)
+    with LocalCluster(workers, **options, **quiet) as cluster, Client(cluster, set_as_default=False) as client:
+        yield client
 
 
-def _hardware():
-    """What trained the population, in words."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{_processors()} x {model} ({platform.machine()}), CPU"
+def _units(wanted, size, every, folder, ship):
+    for first in range(0, wanted.networks, size):
+        members = range(first, min(first + size, wanted.networks))
+        path = checkpoint(wanted.training, members, folder)
+        content = None if not ship else path.read_bytes() if path.exists() else b""
+        yield _Unit(wanted.training, members, path, wanted.iterations, wanted.snapshots, every, content)
+
+
+def _members_at_once(record, networks, workers, preferred, memory):
+    """How many members a chunk has: `preferred`, or fewer where `memory` bytes, shared by the workers, hold no more."""
+    fixed, each = record["bytes"]
+    room = int(memory / 2 / workers - fixed) // max(each, 1)
+    return max(1, min(preferred, room, networks))
+
+
+def train(wanted, workers=None, scheduler=None, chunk=None, every=200, folder=CHECKPOINTS, progress=True):
+    """Train a Population, resuming from the checkpoints in `folder`.
+
+    On accelerators the members share all of them, in this process. Else chunks of members go to Dask workers:
+    workers: processes of one thread each on this machine; as many as processors where None.
+    scheduler: address of a running Dask cluster instead, such as "tcp://host:8786". Its workers need this package and
+        the data set; finished chunks are brought back into `folder`.
+    chunk: members to a unit of work and to a checkpoint; where None, 5 on processors and all of them on
+        accelerators, fewer where half of the memory would not hold them.
+    every: iterations between checkpoints. progress: whether to show a bar with iteration, members, loss and time left.
+
+    Returns a training.Population. Kill it, or any of its workers, at any moment: the same call goes on from the
+    checkpoints and ends with the same bytes. Raises ValueError for a checkpoint that cannot be used, a scheduler that
+    does not answer, or where no member kept finite weights; OSError where a checkpoint cannot be written.
+    """
+    import jax
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with _Bar(wanted, progress) as bar:
+        if scheduler is None and workers is None and jax.default_backend() != "cpu":
+            return training.join(_train_here(wanted, chunk, every, folder, bar))
+        workers = workers or training.processors()
+        with _client(workers, scheduler) as client:
+            return training.join(_train_there(client, wanted, workers, chunk, every, folder, bar, ship=scheduler is not None))
+
+
+def _train_here(wanted, chunk, every, folder, bar):
+    import jax
+
+    devices = tuple(jax.local_devices())
+    memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
+    size = chunk or _members_at_once(training.measured(wanted.training), wanted.networks, 1, wanted.networks, memory)
+    for unit in _units(wanted, size, every, folder, ship=False):
+        bar.expect(unit)
+        yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]
+
+
+def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
+    from distributed import KilledWorker
+
+    if chunk is None:
+        record = client.submit(_record, wanted.training, pure=False).result()
+        chunk = _members_at_once(record["measured"], wanted.networks, workers, _CHUNK, record["memory"])
+    reports = queue.SimpleQueue()
+    client.subscribe_topic(_TOPIC, lambda event: reports.put(event[1]))
+    units = list(_units(wanted, chunk, every, folder, ship))
+    for unit in units:
+        bar.expect(unit)
+    futures = {client.submit(_advance_on_worker, unit, pure=False): unit for unit in units}
+    parts, pending = [], set(futures)
+    while pending:
+        finished = {future for future in pending if future.done()}
+        for future in finished:
+            try:
+                part, content = future.result()
+            except KilledWorker:
+                members = futures[future].members
+                raise ValueError(f"workers that trained members {members[0]} to {members[-1]} died again and again: was their memory enough? The same command goes on") from None
+            if content is not None:
+                write_atomically(futures[future].path, content)
+            parts.append(part)
+        pending -= finished
+        while not reports.empty():
+            bar.show(*reports.get())
+        if pending and not finished:
+            time.sleep(0.1)
+    for first in (unit.members[0] for unit in units):
+        bar.show(first, wanted.iterations, None)
+    return parts
+
+
+def _record(wanted):
+    import psutil
+
+    return {"measured": training.measured(wanted), "memory": psutil.virtual_memory().total}
+
+
+class _Bar:
+    """A progress bar over network-iterations that says which members stand where."""
+
+    def __init__(self, wanted, shown):
+        from tqdm import tqdm
+
+        total = wanted.networks * wanted.iterations
+        self._bar = tqdm(total=total, unit="iteration", unit_scale=True, disable=not shown, smoothing=0.02, desc=str(wanted.training.architecture))
+        self._members, self._reached = {}, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def expect(self, unit):
+        self._members[unit.members[0]] = unit.members
+
+    def show(self, first, iteration, loss):
+        members = self._members[first]
+        if first not in self._reached and iteration:  # what earlier runs did says nothing of the speed
+            self._bar.initial += len(members) * iteration
+        self._reached[first] = iteration
+        if loss is not None:
+            loss = np.asarray(loss, float)
+            text = f"members {members[0]}-{members[-1]} at {iteration}, loss {np.nanmean(loss):.3f}" if np.isfinite(loss).any() else ""
+            self._bar.set_postfix_str(text, refresh=False)
+        done = sum(len(self._members[key]) * reached for key, reached in self._reached.items())
+        self._bar.update(done - self._bar.n)
 
 
 def keep(name, wanted, trained, folder=archive.DATA):
     """Write the archive `name` of a trained population, and its manifest entry. Returns the path.
 
-    All kept iterations of layer 1, the first and the last of the deeper layers.
+    What is kept of each layer is what `wanted.kept` says. Members that were left out stand in the manifest with the
+    seed of the population and the iteration at which they were found out.
     """
     kernels = {
-        layer: snapshots if layer == 1 else {s: snapshots[s] for s in (min(snapshots), max(snapshots))}
-        for layer, snapshots in trained.kernels.items()
+        layer: {s: trained.kernels[layer][s][trained.members < count] for s, count in wanted.kept(layer).items()}
+        for layer in trained.kernels
     }
     description = {
         **wanted.training.describe(),
@@ -215,7 +344,77 @@ def keep(name, wanted, trained, folder=archive.DATA):
         "paper": dict(zip(("networks", "iterations"), wanted.paper)),
         "members": trained.members.tolist(),
         "accuracy": {str(s): np.round(values, 4).tolist() for s, values in trained.accuracy.items()},
-        "hardware": _hardware(),
+        "hardware": training.hardware(),
         "versions": {package: version(package) for package in ("jax", "flax", "optax", "numpy")},
     }
+    if trained.left_out:
+        description["left_out"] = {str(member): {"seed": wanted.training.seed, "iteration": s} for member, s in trained.left_out.items()}
     return archive.write(name, kernels, description, folder)
+
+
+def listing(names=POPULATIONS, folder=archive.DATA, workers=None):
+    """The campaign as rows for a table: what of each population is archived, and what the rest would cost here.
+
+    The cost is measured: as many workers as would train take the time of a few iterations, all at once, where this
+    machine has no record of it yet. Returns a list of dicts with the same keys.
+    """
+    held = archive.manifest(folder)
+    workers = workers or training.processors()
+    seconds = _seconds_each([POPULATIONS[name].training for name in names], workers)
+    rows = []
+    for name in names:
+        goal, entry = POPULATIONS[name], held.get(name)
+        have = (len(entry["members"]), entry["iterations"]) if entry else (0, 0)
+        cost = seconds[goal.training]
+        rows.append({
+            "population": name,
+            "archived": _scale(*have) if entry else "nothing",
+            "here": _scale(goal.networks, goal.iterations),
+            "paper": _scale(*goal.paper),
+            "ms a network-iteration": f"{1e3 * cost:.1f}",
+            "left to here": _duration(cost * _missing(have, (goal.networks, goal.iterations))),
+            "left to paper": _duration(cost * _missing(have, goal.paper)),
+        })  # fmt: skip
+    return rows
+
+
+def _seconds_each(trainings, workers):
+    """{Training: seconds that a network-iteration takes while all workers are busy}."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        records = {wanted: training.measured(wanted) for wanted in trainings}
+        return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
+    seconds = {}
+    with _client(workers, None) as client:
+        for wanted in dict.fromkeys(trainings):
+            client.submit(training.measured, wanted, pure=False).result()
+            futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in enumerate(client.scheduler_info()["workers"])]
+            seconds[wanted] = float(np.median([future.result() for future in futures])) / workers
+    return seconds
+
+
+def _time_one(wanted, member, iterations=8):
+    trainer = _trainer(wanted, formulation=training.measured(wanted)["formulation"])
+    states = trainer.advance(trainer.initial([member]), [member], 0, 1)
+    start = time.perf_counter()
+    trainer.advance(states, [member], 1, 1 + iterations)
+    return (time.perf_counter() - start) / iterations
+
+
+def _missing(have, goal):
+    """Network-iterations from one scale to another."""
+    return max(0, goal[0] * goal[1] - min(have[0], goal[0]) * min(have[1], goal[1]))
+
+
+def _scale(networks, iterations):
+    return f"{networks} x {iterations}"
+
+
+def _duration(seconds):
+    """Seconds in words: "none", "12 min", "3.4 h", "5.1 days"."""
+    if seconds == 0:
+        return "none"
+    if seconds < 5400:
+        return f"{max(1, round(seconds / 60))} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

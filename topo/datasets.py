@@ -5,6 +5,7 @@ Knows file formats and checksums; must not know about networks or training.
 import gzip
 import hashlib
 import os
+import tarfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+_GRAY = (0.2989, 0.5870, 0.1140)  # of red, green and blue; MATLAB's and TensorFlow's
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / "data" / "cache"
 
@@ -31,20 +33,39 @@ class Dataset(NamedTuple):
 class RemoteFile:
     """A file of a data set: where it lies below the data folder, and where it comes from.
 
-    sha256: of the content, after decompression where the name ends in .gz (the header of a .gz holds a date).
+    checksum: of the content by `algorithm`, after decompression where the name ends in .gz but not in .tar.gz (the
+    header of a .gz holds a date).
     """
 
     path: str
-    sha256: str
-    urls: tuple
+    checksum: str
+    urls: tuple = ()
+    algorithm: str = "sha256"
 
     def digest(self, path):
-        """sha256 of the content at `path`. Raises OSError or EOFError where it is no complete gzip file."""
-        with (gzip.open if self.path.endswith(".gz") else open)(path, "rb") as stream:
-            digest = hashlib.sha256()
+        """The checksum of what is at `path`. Raises OSError or EOFError where it is no complete gzip file."""
+        compressed = self.path.endswith(".gz") and not self.path.endswith(".tar.gz")
+        with (gzip.open if compressed else open)(path, "rb") as stream:
+            digest = hashlib.new(self.algorithm)
             for piece in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(piece)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PackedFile(RemoteFile):
+    """A file of a data set that comes in a tar archive with others, at the same path in it.
+
+    record: bytes; where positive, the checksum is of the first byte of each record only, which is its label.
+    """
+
+    archive: RemoteFile = None
+    record: int = 0
+
+    def digest(self, path):
+        if not self.record:
+            return super().digest(path)
+        return hashlib.new(self.algorithm, Path(path).read_bytes()[:: self.record]).hexdigest()
 
 
 def _mnist(name, sha256):
@@ -68,8 +89,26 @@ NATURAL_PATCHES = {
     "X(300,30)": _patches("nk300c30Dct.mat", "ee1adca57b517a6655fe234a4ff0bf5edaddebf4d58d94ebd07f65bd3fa4cb82"),
     "X(15,30)": _patches("nk15c30Dct.mat", "12a49a644d0745b69eb4a921c08c7db2365a41823b0500764be3f1012a7d93fd"),
 }
+_CIFAR10_ARCHIVE = RemoteFile(
+    "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",), "md5"
+)
+_CIFAR10_RECORD = 1 + 3 * 32 * 32
+_CIFAR10_CHECKSUMS = {
+    "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch": "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
+}
+CIFAR10 = {
+    # Of the test batch the labels are checked: its images only lend an accuracy, and the archive's own checksum
+    # vouches for those that are downloaded.
+    name: PackedFile(f"cifar-10-batches-bin/{name}.bin", checksum, archive=_CIFAR10_ARCHIVE, record=_CIFAR10_RECORD * (name == "test_batch"))
+    for name, checksum in _CIFAR10_CHECKSUMS.items()
+}
 
-COLLECTIONS = {"mnist": MNIST, "natural-patches": NATURAL_PATCHES}
+COLLECTIONS = {"mnist": MNIST, "cifar10": CIFAR10, "natural-patches": NATURAL_PATCHES}
 
 
 def folders():
@@ -90,7 +129,7 @@ def find(file, download=True):
             _verify(file, path)
             return path
     if not download:
-        raise FileNotFoundError(_how_to_get(file, "downloading is switched off"))
+        raise FileNotFoundError(_how_to_get(getattr(file, "archive", file), "downloading is switched off"))
     return fetch(file, folders()[0] / file.path)
 
 
@@ -99,8 +138,8 @@ def _verify(file, path):
         found = file.digest(path)
     except (OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it and it will be fetched again") from None
-    if found != file.sha256:
-        raise ValueError(f"{path} is not the official file: sha256 {found} instead of {file.sha256}; delete it and it will be fetched again")
+    if found != file.checksum:
+        raise ValueError(f"{path} is not the official file: {file.algorithm} {found} instead of {file.checksum}; delete it and it will be fetched again")
 
 
 def _how_to_get(file, reason):
@@ -111,10 +150,13 @@ def _how_to_get(file, reason):
 def fetch(file, target, progress=True):
     """Download a RemoteFile to `target`, resuming what an earlier try left, and verify it before it takes its name.
 
-    Returns the path. Raises FileNotFoundError where no home answers, ValueError where the content is wrong.
+    A PackedFile is taken out of its archive, which lies beside the folder of its target. Returns the path. Raises
+    FileNotFoundError where no home answers, ValueError where the content is wrong.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(file, PackedFile):
+        return _unpack(file, target, progress)
     part = target.with_name(target.name + ".part")
     reason = "no address"
     for url in file.urls:
@@ -132,6 +174,21 @@ def fetch(file, target, progress=True):
         part.replace(target)
         return target
     raise FileNotFoundError(_how_to_get(file, reason))
+
+
+def _unpack(file, target, progress):
+    packed = target.parent.parent / file.archive.path
+    if not packed.exists():
+        fetch(file.archive, packed, progress)
+    try:
+        with tarfile.open(packed) as archive:
+            content = archive.extractfile(file.path).read()
+    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+        raise ValueError(f"{packed} cannot be unpacked ({error}); delete it and it will be fetched again") from None
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(content)
+    _verify(file, part)
+    return part.replace(target)
 
 
 def _download(url, part, progress):
@@ -192,14 +249,58 @@ def digits():
     return Dataset("digits", images[:1500], labels[:1500], images[1500:], labels[1500:])
 
 
-LOADERS = {"mnist": mnist, "digits": digits}
+def cifar10(download=True):
+    """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in colour (Krizhevsky 2009), from the binary version.
+
+    Returns a Dataset. Raises as `find` does.
+    """
+    batches = [_cifar_batch(find(CIFAR10[name], download)) for name in CIFAR10]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches[:-1]))
+    return Dataset("cifar10", images, labels, *batches[-1])
+
+
+def _cifar_batch(path):
+    """Images and labels out of a file of the binary version: a label's byte, then red, green and blue planes."""
+    records = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+    return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
+
+
+def cifar10_gray(download=True):
+    """CIFAR-10 in gray: 0.2989 red + 0.5870 green + 0.1140 blue (section 5.2.1), not rounded.
+
+    Returns a Dataset whose images are (n, 32, 32, 1) float32 from 0 to 255. Raises as `find` does.
+    """
+    colour = cifar10(download)
+    train, test = ((images @ np.array(_GRAY, np.float32))[..., None] for images in (colour.train_images, colour.test_images))
+    return Dataset("cifar10-gray", train, colour.train_labels, test, colour.test_labels)
+
+
+LOADERS = {"mnist": mnist, "digits": digits, "cifar10": cifar10, "cifar10-gray": cifar10_gray}
 
 
 def load(name):
-    """The Dataset called `name`: "mnist" or "digits". Raises ValueError for another name."""
+    """The Dataset called `name`, one of LOADERS. Raises ValueError for another name."""
     if name not in LOADERS:
         raise ValueError(f"data set {name!r} is not one of {', '.join(LOADERS)}")
     return LOADERS[name]()
+
+
+_SHAPES = {"mnist": (60_000, 28, 28, 1), "digits": (1500, 8, 8, 1), "cifar10": (50_000, 32, 32, 3), "cifar10-gray": (50_000, 32, 32, 1)}
+
+
+def stand_in(name):
+    """Noise in the shape and the number format of the data set called `name`, to take times by without having it.
+
+    Returns a Dataset; ten classes. Raises ValueError for a name that is not in LOADERS.
+    """
+    if name not in LOADERS:
+        raise ValueError(f"data set {name!r} is not one of {', '.join(LOADERS)}")
+    count, *shape = _SHAPES[name]
+    generator = np.random.default_rng(0)
+    kind = np.float32 if name == "cifar10-gray" else np.uint8
+    images = np.resize(generator.integers(0, 256, (500, *shape)).astype(kind), (count, *shape))
+    labels = np.resize(generator.integers(0, 10, 500).astype(np.uint8), count)
+    return Dataset(name, images, labels, images[:500], labels[:500])
 
 
 def natural_patches(name, download=True):
@@ -219,7 +320,6 @@ def natural_patches(name, download=True):
 
 
 PHOTOGRAPHS = ("china", "flower")
-_GRAY = (0.2989, 0.5870, 0.1140)  # of red, green and blue
 _HIGH_CONTRAST = 5  # one patch in five is kept, as by Lee, Pedersen & Mumford
 
 

@@ -4,13 +4,17 @@ Knows shapes and arithmetic; must not know about data sets, populations or files
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
-_WINDOWS = [(row, column) for row in range(2) for column in range(2)]
+_RADIUS, _ALPHA, _BETA = 4, 0.001 / 9, 0.75
+_PIXELS = 1568  # to a group of images: what keeps a group's activations in a processor's cache
 
 
 def convolve(images, kernel):
@@ -22,56 +26,109 @@ def convolve(images, kernel):
     return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def block_reference(images, kernel, bias):
-    """The plain definition of `block`: convolution, bias, ReLU, 2x2 max-pooling (Table 1)."""
-    return nn.max_pool(nn.relu(convolve(images, kernel) + bias), (2, 2), (2, 2))
+def _normalizer(activations):
+    """u = 1 + alpha * (sum of squares over the channels within the radius); the sum is a product with a band matrix."""
+    channel = np.arange(activations.shape[-1])
+    band = jnp.asarray(abs(channel[:, None] - channel) <= _RADIUS, activations.dtype)
+    inverse_root = lax.rsqrt(1 + _ALPHA * (activations * activations) @ band)
+    return band, inverse_root, inverse_root * lax.sqrt(inverse_root)
 
 
-def _winner(phases):
-    """Maximum of the four phases of a pooling window and, in 8 bits, which one it is (the first on a tie)."""
-    a, b, c, d = phases
-    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
-    index = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3)).astype(jnp.int8)
-    return jnp.maximum(top, bottom), index
+@jax.custom_vjp
+def normalize_responses(activations):
+    """Local response normalisation of depth radius 4 (Table 2): x / (1 + alpha * sum of x^2 over 9 channels)^0.75.
 
-
-def _patches(images):
-    """(batch, height, width, 1) -> (batch, height/2, width/2, 16): the 4x4 inputs that one pooled output sees."""
-    _, height, width, _ = images.shape
-    padded = jnp.pad(images[..., 0], ((0, 0), (1, 1), (1, 1)))
-    return jnp.stack([padded[:, i : i + height : 2, j : j + width : 2] for i in range(4) for j in range(4)], axis=-1)
-
-
-def _embed(kernel):
-    """(3, 3, 1, filters) -> (4, 16, filters): the kernel at its four places inside a 4x4 patch."""
-    shifted = [jnp.pad(kernel[:, :, 0], ((i, 1 - i), (j, 1 - j), (0, 0))) for i, j in _WINDOWS]
-    return jnp.stack(shifted).reshape(4, 16, kernel.shape[-1])
-
-
-def _unpool(gradient, winner):
-    """Send the gradient of each pooled output to the input that won; the others get nothing."""
-    batch, height, width, filters = gradient.shape
-    phases = jnp.stack([jnp.where(winner == k, gradient, 0) for k in range(4)])
-    phases = phases.reshape(2, 2, batch, height, width, filters)
-    return phases.transpose(2, 3, 0, 4, 1, 5).reshape(batch, 2 * height, 2 * width, filters)
-
-
-def _shifts(gradient, kernel_height, kernel_width):
-    """(batch, height, width, filters) -> (batch, height, width, kernel_height * kernel_width * filters).
-
-    Column block (i, j) at an input position holds the gradient of the output that this input reaches through
-    kernel entry (i, j); zero beyond the border.
+    activations: (..., channels) float32; the same shape comes back. The paper gives the radius alone; bias 1,
+    alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10 tutorial.
     """
-    _, height, width, _ = gradient.shape
+    return activations * _normalizer(activations)[2]
+
+
+def _normalize_backward(activations, gradient):
+    band, inverse_root, scale = _normalizer(activations)
+    spread = (gradient * activations * scale * (inverse_root * inverse_root)) @ band
+    return (gradient * scale - (2 * _ALPHA * _BETA) * activations * spread,)
+
+
+normalize_responses.defvjp(lambda x: (normalize_responses(x), x), _normalize_backward)
+
+
+def block_reference(images, kernel, bias, pool=(2, 2), normalized=False):
+    """The plain definition of `block`: convolution, bias, ReLU, max-pooling, normalisation, one after the other."""
+    window, stride = pool
+    responses = nn.relu(convolve(images, kernel) + bias)
+    if window > 1:
+        responses = nn.max_pool(responses, (window, window), (stride, stride), "SAME")
+    return normalize_responses(responses) if normalized else responses
+
+
+def _taps(window, stride):
+    """Where the entries of a pooling window lie, row by row: (phase, rows ahead, columns ahead).
+
+    The positions (stride * r + i, stride * c + j) for fixed i, j < stride are the phase (i, j).
+    """
+    entries = [(i, j) for i in range(window) for j in range(window)]
+    return [(i % stride * stride + j % stride, i // stride, j // stride) for i, j in entries]
+
+
+def _split(images, stride):
+    """(batch, height, width, channels) -> stride^2 phases (batch, height/stride, width/stride, channels)."""
+    return [images[:, i::stride, j::stride] for i in range(stride) for j in range(stride)]
+
+
+def _interleave(phases, stride):
+    """The inverse of `_split`."""
+    batch, height, width, channels = phases[0].shape
+    stacked = jnp.stack(phases).reshape(stride, stride, batch, height, width, channels)
+    return stacked.transpose(2, 3, 0, 4, 1, 5).reshape(batch, stride * height, stride * width, channels)
+
+
+def _pool(phases, window, stride):
+    """Maximum of each pooling window and, in 8 bits, which entry it is (the first on a tie)."""
+    height, width = phases[0].shape[1:3]
+    reach = (window - 1) // stride
+    border = ((0, 0), (0, reach), (0, reach), (0, 0))
+    phases = [jnp.pad(phase, border, constant_values=-jnp.inf) for phase in phases] if reach else phases
+    entries = [phases[phase][:, down : down + height, right : right + width] for phase, down, right in _taps(window, stride)]
+    maximum, winner = entries[0], jnp.zeros(entries[0].shape, jnp.int8)
+    for index, entry in enumerate(entries[1:], start=1):
+        above = entry > maximum
+        maximum, winner = jnp.where(above, entry, maximum), jnp.where(above, jnp.int8(index), winner)
+    return maximum, winner
+
+
+def _unpool(gradient, winner, window, stride):
+    """Phases of the gradient before pooling: each pooled output sends its own to the entry that won."""
+    height, width = gradient.shape[1:3]
+    reach = (window - 1) // stride
+    if reach:
+        border = ((0, 0), (reach, 0), (reach, 0), (0, 0))
+        gradient, winner = jnp.pad(gradient, border), jnp.pad(winner, border, constant_values=-1)
+    phases = [0] * stride**2
+    for index, (phase, down, right) in enumerate(_taps(window, stride)):
+        behind = np.s_[:, reach - down : reach - down + height, reach - right : reach - right + width]
+        phases[phase] += jnp.where(winner[behind] == index, gradient[behind], 0)
+    return phases
+
+
+def _around(images, kernel_height, kernel_width, mirrored=False):
+    """(batch, height, width, channels) -> (batch, height, width, kernel_height * kernel_width * channels).
+
+    What a kernel sees at each position, zero beyond the border; mirrored, what sees that position through the kernel.
+    """
+    _, height, width, _ = images.shape
     up, left = kernel_height // 2, kernel_width // 2
-    padded = jnp.pad(gradient, ((0, 0), (kernel_height - 1 - up, up), (kernel_width - 1 - left, left), (0, 0)))
-    rows, columns = range(kernel_height)[::-1], range(kernel_width)[::-1]
+    rows, columns = range(kernel_height), range(kernel_width)
+    if mirrored:
+        rows, columns = rows[::-1], columns[::-1]
+    padded = jnp.pad(images, ((0, 0), (up, up), (left, left), (0, 0)))
     return jnp.concatenate([padded[:, i : i + height, j : j + width] for i in rows for j in columns], axis=-1)
 
 
 def _grouped(*arrays):
-    """Split the batch axis into groups of up to 8 images, whose activations stay in a processor's cache."""
-    group = math.gcd(len(arrays[0]), 8)
+    """Split the batch axis into groups of images, whose activations stay in a processor's cache."""
+    batch, height, width = arrays[0].shape[:3]
+    group = math.gcd(batch, max(8, 1 << int(math.log2(max(1, _PIXELS / (height * width))))))
     return tuple(array.reshape(-1, group, *array.shape[1:]) for array in arrays)
 
 
@@ -79,102 +136,116 @@ def _ungrouped(array):
     return array.reshape(-1, *array.shape[2:])
 
 
-@jax.custom_vjp
-def block(images, kernel, bias):
-    """Convolution, bias, ReLU and 2x2 max-pooling as one operation (Table 1), with its own backward pass.
+def _is_thin(kernel):
+    """Whether a kernel reads so few numbers that its inputs are better repeated for each position than its gradients."""
+    height, width, channels, _ = kernel.shape
+    return height * width * channels <= 32
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def block(images, kernel, bias, pool=(2, 2), normalized=False):
+    """Convolution, bias, ReLU, max-pooling and local response normalisation as one operation (Tables 1 and 2).
 
     A few images at a time go through, so that the unpooled activations never leave the cache; the winner of each
-    pooling window is kept in 8 bits. With one input channel and a 3x3 kernel the four pooling phases are one matrix
-    product, and their gradient is never unpooled. On a tie the first input of the window wins, as in
-    `block_reference`.
+    pooling window is kept in 8 bits, and where the kernel has few input channels the gradient is never unpooled.
+    On a tie the first entry of the window wins, as in `block_reference`.
 
-    images: (batch, height, width, channels) float32 with even height and width;
-    kernel: (h, w, channels, filters) float32 with odd h and w; bias: (filters,) float32.
-    Returns (batch, height/2, width/2, filters) float32. Raises ValueError for an odd height or width.
+    images: (batch, height, width, channels) float32; kernel: (h, w, channels, filters) float32 with odd h and w;
+    bias: (filters,) float32; pool: (window, stride), padded like TensorFlow's "SAME", (1, 1) for none;
+    normalized: whether `normalize_responses` follows.
+    Returns (batch, height/stride, width/stride, filters) float32. Raises ValueError where the stride does not divide
+    height and width.
     """
-    return _block_forward(images, kernel, bias)[0]
+    return _block_forward(images, kernel, bias, pool, normalized)[0]
 
 
-def _is_thin(kernel):
-    return kernel.shape[:3] == (3, 3, 1)
+def _patch_phases(images, kernel, stride):
+    return jnp.stack(_split(_around(images, *kernel.shape[:2]), stride), axis=3)
 
 
-def _block_forward(images, kernel, bias):
+def _block_forward(images, kernel, bias, pool, normalized):
+    window, stride = pool
     height, width = images.shape[1:3]
-    if height % 2 or width % 2:
-        raise ValueError(f"2x2 pooling needs an even height and width, not {height} x {width}")
+    if height % stride or width % stride:
+        raise ValueError(f"pooling with stride {stride} needs a height and width that it divides, not {height} x {width}")
     if _is_thin(kernel):
-        inputs = _patches(images)
-        weights = jnp.concatenate(_embed(kernel), axis=-1)
-        phases = lambda group: jnp.split(group @ weights, 4, axis=-1)
+        inputs, weights = _patch_phases(images, kernel, stride), kernel.reshape(-1, kernel.shape[-1])
+        responses = lambda group: [group[..., phase, :] @ weights for phase in range(stride**2)]
     else:
         inputs = images
-
-        def phases(group):
-            response = convolve(group, kernel)
-            return [response[:, i::2, j::2] for i, j in _WINDOWS]
+        responses = lambda group: _split(convolve(group, kernel), stride)
 
     def pooled(group):
-        top, winner = _winner(phases(group[0]))
-        output = nn.relu(top + bias)
-        return output, jnp.where(output > 0, winner, jnp.int8(-1))
+        maximum, winner = _pool(responses(group[0]), window, stride)
+        activations = nn.relu(maximum + bias)
+        return activations, jnp.where(activations > 0, winner, jnp.int8(-1)), normalize_responses(activations) if normalized else 0
 
-    output, winner = map(_ungrouped, lax.map(pooled, _grouped(inputs)))
-    return output, (images, kernel, winner)
+    activations, winner, output = lax.map(pooled, _grouped(inputs))
+    output = _ungrouped(output if normalized else activations)
+    return output, (images, kernel, _ungrouped(winner), _ungrouped(activations) if normalized else output)
 
 
-def _block_backward(residuals, gradient):
-    images, kernel, winner = residuals
-    if _is_thin(kernel):
-        return _thin_backward(images, kernel, winner, gradient)
+def _block_backward(pool, normalized, residuals, gradient):
+    images, kernel, winner, activations = residuals
     height, width, channels, filters = kernel.shape
+
+    def phases(winner, activations, gradient):
+        if normalized:
+            (gradient,) = _normalize_backward(activations, gradient)
+        return _unpool(gradient, winner, *pool), jnp.where(winner >= 0, gradient, 0).sum((0, 1, 2))
+
+    total = lambda left, right: jnp.tensordot(left, right, ((0, 1, 2), (0, 1, 2)))
+    if _is_thin(kernel):
+
+        def group_backward(sums, group):
+            patches, *rest = group
+            unpooled, d_bias = phases(*rest)
+            d_weights = sum(total(patches[..., phase, :], part) for phase, part in enumerate(unpooled))
+            return jax.tree.map(jnp.add, sums, (d_weights, d_bias)), None
+
+        patches, unpatch = jax.vjp(lambda images: _patch_phases(images, kernel, pool[1]), images)
+        start = jnp.zeros((height * width * channels, filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
+        (d_weights, d_bias), _ = lax.scan(group_backward, start, _grouped(patches, winner, activations, gradient))
+        # Outside the loop, so that it costs nothing where the images are data and nobody asks for their gradient.
+        d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(winner, activations, gradient)[0]]
+        return *unpatch(jnp.stack(d_patches, axis=3)), d_weights.reshape(kernel.shape), d_bias
+
     weights = kernel.transpose(0, 1, 3, 2).reshape(-1, channels)
 
-    def group_backward(d_weights, group):
-        images, winner, gradient = group
-        shifts = _shifts(_unpool(gradient, winner), height, width)
-        d_images = shifts @ weights
-        return d_weights + jnp.tensordot(images, shifts, ((0, 1, 2), (0, 1, 2))), d_images
+    def group_backward(sums, group):
+        images, *rest = group
+        unpooled, d_bias = phases(*rest)
+        reached = _around(_interleave(unpooled, pool[1]), height, width, mirrored=True)
+        return jax.tree.map(jnp.add, sums, (total(images, reached), d_bias)), reached @ weights
 
-    start = jnp.zeros((channels, height * width * filters), kernel.dtype)
-    d_weights, d_images = lax.scan(group_backward, start, _grouped(images, winner, gradient))
+    start = jnp.zeros((channels, height * width * filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
+    (d_weights, d_bias), d_images = lax.scan(group_backward, start, _grouped(images, winner, activations, gradient))
     d_kernel = d_weights.reshape(channels, height, width, filters).transpose(1, 2, 0, 3)
-    return _ungrouped(d_images), d_kernel, _bias_gradient(winner, gradient)
-
-
-def _bias_gradient(winner, gradient):
-    return jnp.where(winner >= 0, gradient, 0).sum((0, 1, 2))
-
-
-def _thin_backward(images, kernel, winner, gradient):
-    def group_backward(d_embedded, group):
-        patches, winner, gradient = group
-        phases = [jnp.where(winner == k, gradient, 0) for k in range(4)]
-        return d_embedded + jnp.stack([jnp.tensordot(patches, g, ((0, 1, 2), (0, 1, 2))) for g in phases]), None
-
-    patches, unpatch = jax.vjp(_patches, images)
-    start = jnp.zeros((4, 16, kernel.shape[-1]), kernel.dtype)
-    d_embedded, _ = lax.scan(group_backward, start, _grouped(patches, winner, gradient))
-    (d_kernel,) = jax.linear_transpose(_embed, kernel)(d_embedded)
-    # Outside the loop, so that it costs nothing where the images are data and nobody asks for their gradient.
-    d_patches = sum(jnp.where(winner == k, gradient, 0) @ weights.T for k, weights in enumerate(_embed(kernel)))
-    return *unpatch(d_patches), d_kernel, _bias_gradient(winner, gradient)
+    return _ungrouped(d_images), d_kernel, d_bias
 
 
 block.defvjp(_block_forward, _block_backward)
 
 
 class ConvolutionBlock(nn.Module):
-    """One column of Table 1: 3x3 convolution, ReLU, 2x2 max-pooling."""
+    """One column of Table 1 or 2: 3x3 convolution, ReLU, max-pooling, perhaps local response normalisation."""
 
     filters: int
     kernel_init: nn.initializers.Initializer
     bias_init: nn.initializers.Initializer
+    pool: tuple = (2, 2)
+    normalized: bool = False
+    operation: Callable = block
 
     @nn.compact
     def __call__(self, images):
         kernel = self.param("kernel", self.kernel_init, (3, 3, images.shape[-1], self.filters))
-        return block(images, kernel, self.param("bias", self.bias_init, (self.filters,)))
+        bias = self.param("bias", self.bias_init, (self.filters,))
+        return self.operation(images, kernel, bias, self.pool, self.normalized)
+
+
+def _init(deviation, bias):
+    return dict(kernel_init=nn.initializers.truncated_normal(deviation), bias_init=nn.initializers.constant(bias))
 
 
 class MNetwork(nn.Module):
@@ -191,6 +262,7 @@ class MNetwork(nn.Module):
     dense: int
     classes: int = 10
     dropout: float = 0.5
+    operation: Callable = block
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -198,20 +270,82 @@ class MNetwork(nn.Module):
 
         With train=True the "dropout" random stream is needed.
         """
-        init = dict(kernel_init=nn.initializers.truncated_normal(0.1), bias_init=nn.initializers.constant(0.1))
         hidden = images
         for name, width in (("conv1", self.conv1), ("conv2", self.conv2)):
             if width:
-                hidden = ConvolutionBlock(width, name=name, **init)(hidden)
+                hidden = ConvolutionBlock(width, name=name, operation=self.operation, **_init(0.1, 0.1))(hidden)
         hidden = hidden.reshape(len(hidden), -1)
         if self.dense:
-            hidden = nn.relu(nn.Dense(self.dense, name="dense", **init)(hidden))
+            hidden = nn.relu(nn.Dense(self.dense, name="dense", **_init(0.1, 0.1))(hidden))
             hidden = nn.Dropout(self.dropout)(hidden, deterministic=not train)
+        return nn.Dense(self.classes, name="readout", **_init(0.1, 0.1))(hidden)
+
+
+class CNetwork(nn.Module):
+    """A network of type C(conv1, conv2, dense) (Table 2); a width of 0 removes the block.
+
+    max_pooling: False leaves out both poolings (section 5.2.2). Weights start as truncated normals of standard
+    deviation 0.05 (convolutions), 0.04 (dense) and 1/192 (readout), biases at 0, 0.1, 0.1 and 0, as in TensorFlow 1's
+    CIFAR-10 tutorial; the paper does not give them.
+
+    >>> network = CNetwork(64, 32, 64)
+    """
+
+    conv1: int
+    conv2: int
+    dense: int
+    classes: int = 10
+    max_pooling: bool = True
+    operation: Callable = block
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """images (batch, height, width, channels) float32, standardised -> logits (batch, classes) float32."""
+        hidden = images
+        for name, width, pool, bias in (("conv1", self.conv1, (3, 2), 0.0), ("conv2", self.conv2, (2, 1), 0.1)):
+            if width:
+                pool = pool if self.max_pooling else (1, 1)
+                convolution = ConvolutionBlock(width, pool=pool, normalized=True, name=name, operation=self.operation, **_init(0.05, bias))
+                hidden = convolution(hidden)
+        hidden = hidden.reshape(len(hidden), -1)
+        if self.dense:
+            hidden = nn.relu(nn.Dense(self.dense, name="dense", **_init(0.04, 0.1))(hidden))
+        return nn.Dense(self.classes, name="readout", **_init(1 / 192, 0.0))(hidden)
+
+
+class DNetwork(nn.Module):
+    """The thirteen 3x3 convolutions of VGG16 (Simonyan & Zisserman 2014) over small images.
+
+    widths: filters of the thirteen layers. 2x2 max-pooling follows layers 2, 4, 7, 10 and 13; one dense layer reads out. Weights start as He's normals, without which so
+    deep a network without normalisation does not begin to learn.
+
+    >>> network = DNetwork((16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128))
+    """
+
+    widths: tuple
+    classes: int = 10
+    operation: Callable = block
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        """images (batch, height, width, channels) float32, standardised -> logits (batch, classes) float32."""
+        init = dict(kernel_init=nn.initializers.he_normal(), bias_init=nn.initializers.zeros)
+        hidden = images
+        for layer, filters in enumerate(self.widths, start=1):
+            pool = (2, 2) if layer in (2, 4, 7, 10, 13) else (1, 1)
+            hidden = ConvolutionBlock(filters, pool=pool, name=f"conv{layer}", operation=self.operation, **init)(hidden)
+        hidden = hidden.reshape(len(hidden), -1)
         return nn.Dense(self.classes, name="readout", **init)(hidden)
 
 
-def build(architecture):
-    """The Flax module of an Architecture. Raises ValueError for a family that is not built yet."""
-    if architecture.family != "M":
-        raise ValueError(f"networks of family {architecture.family!r} are not built; 'M' is")
-    return MNetwork(architecture.conv1, architecture.conv2, architecture.dense)
+def build(architecture, max_pooling=True, operation=block):
+    """The Flax module of an Architecture or DeepArchitecture.
+
+    max_pooling: of the C family only. operation: `block`, or `block_reference` for the plain formulation.
+    """
+    if architecture.family == "D":
+        return DNetwork(tuple(architecture.layers.values()), operation=operation)
+    widths = architecture.conv1, architecture.conv2, architecture.dense
+    if architecture.family == "M":
+        return MNetwork(*widths, operation=operation)
+    return CNetwork(*widths, max_pooling=max_pooling, operation=operation)

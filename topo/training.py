@@ -1,10 +1,17 @@
-"""A population of networks trained member by member with one compiled program, resumable at any iteration.
+"""A population of networks trained by one compiled program, resumable at any iteration.
 
-Knows gradients, random streams and checkpoints; must not know which populations the paper needs, or where results go.
+Knows gradients, random streams, devices and checkpoints; must not know which populations the paper needs, or where
+results go.
 """
+import hashlib
 import json
-from dataclasses import dataclass
-from functools import partial
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,67 +19,108 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from topo import datasets, networks
 from topo.archive import write_atomically
-from topo.notation import Architecture
+from topo.notation import Architecture, DeepArchitecture
 
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "cache" / "training"
+_MEASUREMENTS = "measurements.json"
 _EVALUATION_BATCH = 200
-_INITIALISE, _SHUFFLE, _DROPOUT = range(3)
+_SPAN = 10  # iterations to a call of the compiled program, and so between two reports
+_INITIALISE, _SHUFFLE, _DROPOUT, _AUGMENT = range(4)
+
+# What the paper does not give. M: Kingma and Ba's defaults. C: TensorFlow 1's CIFAR-10 tutorial, whose words the
+# paper's description follows. D: not the paper's; Adam, as it trains thirteen layers without normalisation.
+_RECIPES = {
+    "M": dict(optimizer="adam", learning_rate=1e-3, decay=1.0, decay_epochs=350, l2=0.0, crop=0, pad=0),
+    "C": dict(optimizer="sgd", learning_rate=0.1, decay=0.1, decay_epochs=350, l2=0.004, crop=24, pad=0),
+    "D": dict(optimizer="adam", learning_rate=5e-4, decay=0.1, decay_epochs=16, l2=0.0, crop=32, pad=4),
+}
+_NEUTRAL = dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True)
+_OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 
 
 @dataclass(frozen=True)
 class Training:
     """Everything that decides a population's weights, but for which members and how far.
 
-    architecture: Architecture (section 5, Table 1).
-    dataset: "mnist" or "digits".
+    architecture: Architecture (section 5, Tables 1 and 2) or DeepArchitecture.
+    dataset: a name of datasets.LOADERS.
     batch: images per iteration; 128 in section 5.1 (124 elsewhere in the paper).
-    learning_rate: of Adam, whose other settings are Kingma and Ba's; the paper does not give it, 1e-3 is their default.
     seed: member i draws everything random from fold_in(key(seed), i).
+    max_pooling: whether a network of the C family pools (section 5.2.2 has one that does not).
 
-    Raises ValueError for a batch below 1, a learning rate that is not positive, or a negative seed.
+    The rest is what the paper leaves open; where None, the family decides:
+
+    optimizer: "adam" (Table 1; its other settings are Kingma and Ba's) or "sgd" (Table 2, without momentum).
+    learning_rate: M 1e-3 (Adam's default), C 0.1 (TensorFlow 1's CIFAR-10 tutorial), D 5e-4 (ours).
+    decay, decay_epochs: the learning rate is multiplied by `decay` after every so many epochs: M 1 (never),
+        C 0.1 after 350 (the tutorial), D 0.1 after 16 (ours).
+    l2: weight of half the squared norm of the dense layer's kernel in the loss: C 0.004 (the tutorial), else 0.
+    crop: side in pixels of a random crop, after which the image is flipped left to right half of the time, centred
+        and divided by its standard deviation; tests see the middle of the image. C 24 (the tutorial), D 32.
+        0 leaves the image as it is, divided by 255: M.
+    pad: zeros put around the image before it is cropped: D 4, else 0.
+
+    Raises ValueError for a value out of range, naming it.
     """
 
-    architecture: Architecture
+    architecture: Architecture | DeepArchitecture
     dataset: str = "mnist"
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = None
     seed: int = 0
+    optimizer: str = None
+    decay: float = None
+    decay_epochs: int = None
+    l2: float = None
+    crop: int = None
+    pad: int = None
+    max_pooling: bool = True
 
     def __post_init__(self):
-        if self.batch < 1:
-            raise ValueError(f"batch = {self.batch} is not allowed: at least 1")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate = {self.learning_rate} is not allowed: it must be positive")
-        if self.seed < 0:
-            raise ValueError(f"seed = {self.seed} is not allowed: it must not be negative")
+        for name, value in _RECIPES[self.architecture.family].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name, least in (("batch", 1), ("seed", 0), ("l2", 0), ("crop", 0), ("pad", 0), ("decay_epochs", 1)):
+            value = getattr(self, name)
+            if not value >= least:
+                raise ValueError(f"{name} = {value} is not allowed: at least {least}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate = {self.learning_rate} is not allowed: it must be positive and finite")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay = {self.decay} is not allowed: above 0, at most 1")
+        if self.optimizer not in _OPTIMIZERS:
+            raise ValueError(f"optimizer = {self.optimizer!r} is not one of {', '.join(_OPTIMIZERS)}")
+        if self.architecture.family != "C" and not self.max_pooling:
+            raise ValueError(f"max_pooling = False is not allowed: only networks of family C go without, not {self.architecture}")
 
     def describe(self):
-        """The same as a dict for JSON."""
-        return {
-            "architecture": str(self.architecture),
-            "dataset": self.dataset,
-            "batch": self.batch,
-            "optimizer": "adam",
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-        }
+        """The same as a dict for JSON, without what has no effect."""
+        description = {**asdict(self), "architecture": str(self.architecture)}
+        unused = {name for name, neutral in _NEUTRAL.items() if description[name] == neutral}
+        unused |= {"decay_epochs"} if self.decay == 1 else set()
+        return {name: value for name, value in description.items() if name not in unused}
 
 
 class Population(NamedTuple):
     """What training leaves.
 
     members: (networks,) int; kernels: {layer: {iteration: (networks, h, w, in, out) float32}};
-    accuracy: {iteration: (networks,) float64}, of the test images; loss: (networks,) float32, of the last minibatch.
+    accuracy: {iteration: (networks,) float64}, of the test images; loss: (networks,) float32, of the last minibatch;
+    left_out: {member: iteration} of those whose weights or loss were no longer finite when they were looked at then.
     """
 
     members: np.ndarray
     kernels: dict
     accuracy: dict
     loss: np.ndarray
+    left_out: dict = {}
 
     def filters(self, layer=1, iteration=None):
         """Spatial filters (networks * in * out, h * w) float32 at `iteration`, the last one where None."""
@@ -89,77 +137,223 @@ class _State(NamedTuple):
     loss: jax.Array
 
 
-class Trainer:
-    """Compiled initialisation, training step and test accuracy of one member; the members share the program."""
+class Formulation(NamedTuple):
+    """How one program advances many members: what a convolution block is, and how the members follow each other."""
 
-    def __init__(self, training, data=None):
+    operation: Callable
+    over: Callable
+
+
+def _one_by_one(function, *stacked):
+    return lax.map(lambda arguments: function(*arguments), stacked)
+
+
+def _side_by_side(function, *stacked):
+    return jax.vmap(function)(*stacked)
+
+
+# Fused blocks, a member at a time, keep a processor's cache warm; plain operations on all members at once fill an
+# accelerator. `fastest` finds out which is better here.
+FORMULATIONS = {
+    "fused": Formulation(networks.block, _one_by_one),
+    "plain": Formulation(networks.block_reference, _side_by_side),
+}
+
+
+class Trainer:
+    """The compiled programs of a population: initialisation, training, test accuracy.
+
+    data: a datasets.Dataset, else the one that `training` names. formulation: a name of FORMULATIONS.
+    devices: JAX devices that share the members through a mesh; the first one where None.
+    Raises ValueError where the images are too few for a batch or too small for the crop.
+    """
+
+    def __init__(self, training, data=None, formulation="fused", devices=None):
         self.training = training
         self.data = datasets.load(training.dataset) if data is None else data
-        if len(self.data.train_images) < training.batch:
-            raise ValueError(f"batch = {training.batch} is not allowed: {self.data.name} has {len(self.data.train_images)} training images")
-        self._network = networks.build(training.architecture)
-        self._optimizer = optax.adam(training.learning_rate)
-        self._images = jnp.asarray(self.data.train_images)
+        count, *size, _ = self.data.train_images.shape
+        if count < training.batch:
+            raise ValueError(f"batch = {training.batch} is not allowed: {self.data.name} has {count} training images")
+        if training.crop > min(size):
+            raise ValueError(f"crop = {training.crop} is not allowed: the images of {self.data.name} are {size[0]} x {size[1]}")
+        operation, self._over = FORMULATIONS[formulation]
+        self._network = networks.build(training.architecture, training.max_pooling, operation)
+        self._epoch = count // training.batch
+        rate = training.learning_rate
+        if training.decay < 1:
+            rate = optax.exponential_decay(rate, training.decay_epochs * self._epoch, training.decay, staircase=True)
+        self._optimizer = _OPTIMIZERS[training.optimizer](rate)
+        border = ((0, 0), (training.pad,) * 2, (training.pad,) * 2, (0, 0))
+        self._images = jnp.pad(jnp.asarray(self.data.train_images), border)
         self._labels = jnp.asarray(self.data.train_labels, jnp.int32)
-        self._epoch = len(self._images) // training.batch
-        self._step = jax.jit(self._step, donate_argnums=0)
-        self._order = jax.jit(lambda key, epoch: jax.random.permutation(jax.random.fold_in(key, epoch), len(self._images)))
-        self._correct = jax.jit(lambda params, images, labels: (self._network.apply(params, _pixels(images)).argmax(-1) == labels).sum())
+        self._mesh = Mesh(np.array(jax.local_devices()[:1] if devices is None else devices), ("members",))
+        self._initial = self._program(self._initial_of_one)
+        self._order = self._program(self._order_of_one, shared=1)
+        self._advance = self._program(self._advance_one, shared=4, donate=True)
+        self._correct = self._program(self._correct_of_one, shared=2)
+
+    def _program(self, function, shared=0, donate=False):
+        """Compile a function of one member for all: `shared` last arguments are the same for every member."""
+
+        def together(*arguments):
+            own, common = arguments[: len(arguments) - shared], arguments[len(arguments) - shared :]
+            return self._over(lambda *one: function(*one, *common), *own)
+
+        def spread(*arguments):
+            members = PartitionSpec("members")
+            specs = (members,) * (len(arguments) - shared) + (PartitionSpec(),) * shared
+            return jax.shard_map(together, mesh=self._mesh, in_specs=specs, out_specs=members, check_vma=False)(*arguments)
+
+        return jax.jit(spread if self._mesh.size > 1 else together, donate_argnums=0 if donate else ())
 
     def _stream(self, member, purpose):
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.training.seed), member), purpose)
 
-    def initial(self, member):
-        """State of a member before its first iteration."""
-        params = self._network.init(self._stream(member, _INITIALISE), _pixels(self._images[:1]))
+    def _initial_of_one(self, member):
+        side = self.training.crop
+        image = jnp.zeros((1, side, side, self._images.shape[-1]) if side else self._images[:1].shape)
+        params = self._network.init(self._stream(member, _INITIALISE), image)
         return _State(params, self._optimizer.init(params), jnp.float32(jnp.nan))
 
-    def _step(self, state, images, labels, order, start, key):
-        chosen = jax.lax.dynamic_slice_in_dim(order, start, self.training.batch)
+    def _order_of_one(self, member, epoch):
+        return jax.random.permutation(jax.random.fold_in(self._stream(member, _SHUFFLE), epoch), len(self._images))
 
-        def loss(params):
-            logits = self._network.apply(params, _pixels(images[chosen]), train=True, rngs={"dropout": key})
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen]).mean()
+    def _inputs(self, images, chosen, key):
+        """Training images as the network sees them."""
+        side = self.training.crop
+        return standardize(random_crops(images, chosen, side, key)) if side else _scaled(images[chosen])
 
-        value, gradient = jax.value_and_grad(loss)(state.params)
-        updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
-        return _State(optax.apply_updates(state.params, updates), optimizer, value)
+    def _test_inputs(self, images):
+        side = self.training.crop
+        if not side:
+            return _scaled(images)
+        top, left = ((size - side) // 2 for size in images.shape[1:3])
+        return standardize(images[:, top : top + side, left : left + side])
 
-    def advance(self, state, member, start, stop, report=lambda iterations: None):
-        """Train a member from iteration `start` to `stop`; each epoch visits the images in a new order, drawn by the member."""
-        shuffle, dropout = self._stream(member, _SHUFFLE), self._stream(member, _DROPOUT)
-        order, epoch = None, None
-        for iteration in range(start, stop):
-            if iteration // self._epoch != epoch:
-                epoch = iteration // self._epoch
-                order = self._order(shuffle, epoch)
-            place = iteration % self._epoch * self.training.batch
-            state = self._step(state, self._images, self._labels, order, place, jax.random.fold_in(dropout, iteration))
-            if iteration % 10 == 9:
-                jax.block_until_ready(state.loss)
-                report(10)
-        report((stop - start) % 10)
-        return state
+    def _loss(self, params, inputs, labels, key):
+        logits = self._network.apply(params, inputs, train=True, rngs={"dropout": key})
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        if self.training.l2 and "dense" in params["params"]:
+            loss += self.training.l2 / 2 * (params["params"]["dense"]["kernel"] ** 2).sum()
+        return loss
 
-    def accuracy(self, state):
-        """Fraction of the test images that the member classifies correctly."""
+    def _advance_one(self, state, member, order, start, stop, images, labels):
+        augment, dropout = self._stream(member, _AUGMENT), self._stream(member, _DROPOUT)
+
+        def step(iteration, state):
+            chosen = lax.dynamic_slice_in_dim(order, iteration % self._epoch * self.training.batch, self.training.batch)
+            inputs = self._inputs(images, chosen, jax.random.fold_in(augment, iteration))
+            key = jax.random.fold_in(dropout, iteration)
+            loss, gradient = jax.value_and_grad(self._loss)(state.params, inputs, labels[chosen], key)
+            updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
+            return _State(optax.apply_updates(state.params, updates), optimizer, loss)
+
+        return lax.fori_loop(start, stop, step, state)
+
+    def _correct_of_one(self, state, images, labels):
+        logits = self._network.apply(state.params, self._test_inputs(images))
+        return (logits.argmax(-1) == labels).sum()
+
+    def _whole(self, members):
+        """Members as an array that every device of the mesh gets as many of; the last is repeated."""
+        missing = -len(members) % self._mesh.size
+        return jnp.array([*members, *[members[-1]] * missing], jnp.int32)
+
+    def initial(self, members):
+        """States of the members before their first iteration, stacked along a leading axis."""
+        return self._cut(self._initial(self._whole(members)), len(members))
+
+    def _cut(self, stacked, networks):
+        return stacked if networks % self._mesh.size == 0 else jax.tree.map(lambda leaf: leaf[:networks], stacked)
+
+    def _fill(self, states, members):
+        missing = -len(members) % self._mesh.size
+        repeat = lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)])
+        return jax.tree.map(repeat, states) if missing else states
+
+    def advance(self, states, members, start, stop, report=lambda iteration, loss: None):
+        """Train members from iteration `start` to `stop`; each epoch visits the images in a new order, drawn by the member.
+
+        states: of `initial`, and no longer usable afterwards. report: called with the iteration reached and the
+        losses (networks,) of its minibatches. Returns the new states.
+        """
+        networks = len(members)
+        states, members = self._fill(states, members), self._whole(members)
+        orders, epoch = None, None
+        while start < stop:
+            if start // self._epoch != epoch:
+                epoch = start // self._epoch
+                orders = self._order(members, epoch)
+            end = min(stop, start + _SPAN, (epoch + 1) * self._epoch)
+            states = self._advance(states, members, orders, start, end, self._images, self._labels)
+            start = end
+            report(end, np.asarray(states.loss)[:networks])
+        return self._cut(states, networks)
+
+    def accuracy(self, states):
+        """Fraction of the test images that each member classifies correctly, (networks,) float64."""
         images, labels = self.data.test_images, self.data.test_labels
-        pieces = range(0, len(images), _EVALUATION_BATCH)
-        correct = sum(int(self._correct(state.params, images[i : i + _EVALUATION_BATCH], labels[i : i + _EVALUATION_BATCH])) for i in pieces)
-        return correct / len(images)
+        networks = len(states.loss)
+        states = self._fill(states, range(networks))
+        pieces = [slice(i, i + _EVALUATION_BATCH) for i in range(0, len(images), _EVALUATION_BATCH)]
+        correct = sum(np.asarray(self._correct(states, images[piece], labels[piece])) for piece in pieces)
+        return correct[:networks] / len(images)
 
-    def kernels(self, state):
-        """{layer: (h, w, in, out) float32}, layers numbered from 1."""
-        blocks = sorted(name for name in state.params["params"] if name.startswith("conv"))
-        return {layer: np.asarray(state.params["params"][name]["kernel"]) for layer, name in enumerate(blocks, start=1)}
+    def kernels(self, states):
+        """{layer: (networks, h, w, in, out) float32}, layers numbered from 1."""
+        params = states.params["params"]
+        blocks = sorted((name for name in params if name.startswith("conv")), key=lambda name: int(name[4:]))
+        return {layer: np.asarray(params[name]["kernel"]) for layer, name in enumerate(blocks, start=1)}
+
+    def memory(self, members):
+        """Bytes that training so many members at once takes on a device, data set included, as the compiler counts them."""
+        shapes = lambda *arguments: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
+        one = jnp.zeros(members, jnp.int32)
+        states = jax.eval_shape(self._initial, one)
+        orders = jax.eval_shape(self._order, one, 0)
+        compiled = self._advance.lower(states, *shapes(one, orders), 0, 1, self._images, self._labels).compile()
+        used = compiled.memory_analysis()
+        return used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes + used.temp_size_in_bytes
 
 
-def _pixels(images):
+def _scaled(images):
     return images.astype(jnp.float32) / 255
 
 
+def random_crops(images, chosen, side, key):
+    """Random square windows of some images, each mirrored left to right half of the time (section 5.2).
+
+    images: (n, height, width, channels); chosen: (batch,) int, which images; side: pixels; key: a JAX random key.
+    Returns (batch, side, side, channels) of the same dtype.
+    """
+    corner_key, flip_key = jax.random.split(key)
+    _, height, width, channels = images.shape
+    ends = jnp.array([height, width]) - side + 1
+    corners = jax.random.randint(corner_key, (len(chosen), 2), 0, ends)
+    cut = lambda image, corner: lax.dynamic_slice(images, (image, *corner, 0), (1, side, side, channels))[0]
+    crops = jax.vmap(cut)(chosen, corners)
+    flipped = jax.random.bernoulli(flip_key, shape=(len(chosen), 1, 1, 1))
+    return jnp.where(flipped, crops[:, :, ::-1], crops)
+
+
+def standardize(images):
+    """Each image centred and divided by its standard deviation, which counts at least 1 / sqrt(numbers in the image).
+
+    images: (batch, height, width, channels). Returns the same shape in float32. As TensorFlow's
+    per_image_standardization; the paper says mean-centring and normalising (section 5.2).
+    """
+    images = images.astype(jnp.float32)
+    axes, numbers = (1, 2, 3), math.prod(images.shape[1:])
+    centred = images - images.mean(axes, keepdims=True)
+    return centred / jnp.maximum(jnp.sqrt((centred**2).mean(axes, keepdims=True)), 1 / math.sqrt(numbers))
+
+
 class Chunk:
-    """Some members of a population on their way: states, snapshots and accuracies, kept in one checkpoint file."""
+    """Some members of a population on their way: states, snapshots and accuracies, kept in one checkpoint file.
+
+    A member whose loss or weights are not finite when a checkpoint is due is noted in `left_out`, as {member: iteration};
+    the others go on.
+    """
 
     def __init__(self, trainer, members, checkpoint=None):
         self.trainer, self.members = trainer, list(members)
@@ -171,42 +365,53 @@ class Chunk:
 
     def _restart(self):
         self.iteration = 0
-        self.states = [self.trainer.initial(member) for member in self.members]
-        self.snapshots, self.accuracies = {}, {}
+        self.states = self.trainer.initial(self.members)
+        self.snapshots, self.accuracies, self.left_out = {}, {}, {}
 
     def _identity(self):
         return json.dumps({**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}, sort_keys=True)
 
     def _read(self):
+        damaged = f"checkpoint {self.checkpoint} is damaged ({{}}); delete it and this chunk starts over"
         try:
             with safe_open(self.checkpoint, "numpy") as file:
-                if file.metadata().get("identity") != self._identity():
-                    raise ValueError(f"checkpoint {self.checkpoint} belongs to another population; delete it, or name another folder")
+                identity = file.metadata().get("identity")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"checkpoint {self.checkpoint} is damaged ({error}); delete it and this chunk starts over") from None
+        except (SafetensorError, OSError, AttributeError) as error:
+            raise ValueError(damaged.format(error)) from None
+        if identity != self._identity():
+            raise ValueError(f"checkpoint {self.checkpoint} belongs to another population; delete it, or name another folder")
+        if not np.array_equal(tensors.pop("sha256", None), _digest(tensors)):
+            raise ValueError(damaged.format("its content is not what was written"))
+        self._restore(tensors)
+
+    def _restore(self, tensors):
         self.iteration = int(tensors.pop("iteration"))
-        self.snapshots, self.accuracies = {}, {}
-        structure = jax.tree.structure(jax.eval_shape(self.trainer.initial, self.members[0]))
-        stacked = [tensors.pop(f"state/{i:03d}") for i in range(structure.num_leaves)]
-        self.states = [jax.tree.unflatten(structure, [jnp.asarray(leaf[i]) for leaf in stacked]) for i in range(len(self.members))]
+        self.snapshots, self.accuracies, self.left_out = {}, {}, {}
+        structure = jax.tree.structure(jax.eval_shape(self.trainer.initial, self.members))
+        self.states = jax.tree.unflatten(structure, [jnp.asarray(tensors.pop(f"state/{i:03d}")) for i in range(structure.num_leaves)])
         for key, value in tensors.items():
-            kind, iteration, *layer = key.split("/")
+            kind, number, *layer = key.split("/")
             if kind == "accuracy":
-                self.accuracies[int(iteration)] = value
+                self.accuracies[int(number)] = value
+            elif kind == "left_out":
+                self.left_out[int(number)] = int(value)
             else:
-                self.snapshots.setdefault(int(iteration), {})[int(layer[0])] = value
+                self.snapshots.setdefault(int(number), {})[int(layer[0])] = value
 
     def write(self):
-        """Write the checkpoint atomically; nothing happens where the chunk has none."""
+        """Write the checkpoint atomically; nothing happens where the chunk has none.
+
+        Raises OSError, naming the file, where it cannot be written; the last checkpoint is then still whole.
+        """
         if self.checkpoint is None:
             return
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        leaves = zip(*(jax.tree.leaves(state) for state in self.states))
-        tensors = {f"state/{i:03d}": np.stack([np.asarray(leaf) for leaf in group]) for i, group in enumerate(leaves)}
+        tensors = {f"state/{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.states))}
         tensors["iteration"] = np.array(self.iteration)
         tensors |= {f"accuracy/{iteration}": value for iteration, value in self.accuracies.items()}
+        tensors |= {f"left_out/{member}": np.array(iteration) for member, iteration in self.left_out.items()}
         tensors |= {f"kernel/{t}/{layer}": value for t, kept in self.snapshots.items() for layer, value in kept.items()}
+        tensors["sha256"] = _digest(tensors)
         write_atomically(self.checkpoint, save(tensors, metadata={"identity": self._identity()}))
 
     def lacks(self, iterations, snapshots):
@@ -215,7 +420,7 @@ class Chunk:
             return iterations
         return max(0, iterations - self.iteration)
 
-    def run(self, iterations, snapshots, every=200, report=lambda iterations: None):
+    def run(self, iterations, snapshots, every=200, report=lambda iteration, loss: None):
         """Train on to `iterations`, keeping the kernels at `snapshots`; a checkpoint every so many iterations.
 
         Starts over where a snapshot is asked for that the chunk has passed without keeping it.
@@ -225,28 +430,49 @@ class Chunk:
         stops = sorted({*snapshots, iterations, *range(every, iterations, every)})
         for stop in (s for s in stops if s >= self.iteration):
             if stop > self.iteration:
-                advance = partial(self.trainer.advance, start=self.iteration, stop=stop, report=report)
-                self.states = [advance(state, member) for state, member in zip(self.states, self.members)]
+                self.states = self.trainer.advance(self.states, self.members, self.iteration, stop, report)
                 self.iteration = stop
             if stop in snapshots and stop not in self.snapshots:
-                kernels = [self.trainer.kernels(state) for state in self.states]
-                self.snapshots[stop] = {layer: np.stack([k[layer] for k in kernels]) for layer in kernels[0]}
+                self.snapshots[stop] = self.trainer.kernels(self.states)
             if stop == iterations and stop not in self.accuracies:
-                self.accuracies[stop] = np.array([self.trainer.accuracy(state) for state in self.states])
+                self.accuracies[stop] = self.trainer.accuracy(self.states)
+            self._look_for_failures()
             self.write()
         return self
 
+    def _look_for_failures(self):
+        weights = [np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in map(np.asarray, jax.tree.leaves(self.states.params))]
+        finite = np.logical_and.reduce(weights)
+        if self.iteration:
+            finite &= np.isfinite(np.asarray(self.states.loss))
+        for member in np.array(self.members)[~finite]:
+            self.left_out.setdefault(int(member), self.iteration)
+
     def population(self, snapshots):
         """The Population of this chunk's members, with the kernels at `snapshots`."""
+        whole = np.array([member not in self.left_out for member in self.members])
         layers = self.trainer.training.architecture.layers
-        kernels = {layer: {s: self.snapshots[s][layer] for s in sorted(snapshots)} for layer in layers}
-        loss = np.array([state.loss for state in self.states], np.float32)
-        return Population(np.array(self.members), kernels, dict(self.accuracies), loss)
+        kernels = {layer: {s: self.snapshots[s][layer][whole] for s in sorted(snapshots)} for layer in layers}
+        accuracy = {iteration: values[whole] for iteration, values in self.accuracies.items()}
+        return Population(np.array(self.members)[whole], kernels, accuracy, np.asarray(self.states.loss)[whole], dict(self.left_out))
+
+
+def _digest(tensors):
+    digest = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def join(populations):
-    """One Population out of those of disjoint chunks, members ascending."""
-    populations = sorted(populations, key=lambda population: population.members[0])
+    """One Population out of those of disjoint chunks, members ascending.
+
+    Raises ValueError where no member is left.
+    """
+    left_out = {member: iteration for population in populations for member, iteration in population.left_out.items()}
+    populations = sorted((p for p in populations if len(p.members)), key=lambda population: population.members[0])
+    if not populations:
+        raise ValueError(f"no network is left: all {len(left_out)} lost finite weights, the last at iteration {max(left_out.values())}; try a smaller learning_rate")
     stack = lambda arrays: np.concatenate(list(arrays))
     first = populations[0]
     kernels = {
@@ -254,7 +480,7 @@ def join(populations):
     }
     shared = set.intersection(*(set(p.accuracy) for p in populations))
     accuracy = {s: stack(p.accuracy[s] for p in populations) for s in sorted(shared)}
-    return Population(stack(p.members for p in populations), kernels, accuracy, stack(p.loss for p in populations))
+    return Population(stack(p.members for p in populations), kernels, accuracy, stack(p.loss for p in populations), left_out)
 
 
 def check_run(networks, iterations, snapshots):
@@ -272,15 +498,83 @@ def check_run(networks, iterations, snapshots):
     return tuple(sorted({*snapshots, iterations}))
 
 
-def train_population(architecture, networks=100, iterations=40_000, snapshots=(), seed=0, *, members=None, progress=False, **settings):
-    """Train a population in this process (section 5.1).
+def measure(training, members=2, data=None, iterations=3):
+    """What training takes here, as measured: a dict of
+
+    "seconds": {name of FORMULATIONS: seconds for a network-iteration}, after the program is compiled;
+    "formulation": the faster one's name;
+    "bytes": [for the program and the data set, for each member more] of the faster one.
+
+    members: how many advance together while `iterations` iterations are timed. data: a datasets.Dataset; noise in its
+    place where None, so that nothing has to be downloaded.
+    """
+    data = datasets.stand_in(training.dataset) if data is None else data
+    seconds, trainers = {}, {name: Trainer(training, data, name) for name in FORMULATIONS}
+    for name, trainer in trainers.items():
+        states = trainer.advance(trainer.initial(range(members)), range(members), 0, 1)
+        start = time.perf_counter()
+        trainer.advance(states, range(members), 1, 1 + iterations)
+        seconds[name] = (time.perf_counter() - start) / (members * iterations)
+    faster = min(seconds, key=seconds.get)
+    few, many = (trainers[faster].memory(count) for count in (1, 3))
+    slope = (many - few) // 2
+    return {"seconds": seconds, "formulation": faster, "bytes": [few - slope, slope]}
+
+
+def hardware():
+    """What computes here, in words: "2 x AMD EPYC (x86_64), CPU" or the accelerators' names."""
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{processors()} x {model} ({platform.machine()}), CPU"
+
+
+def processors():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _measurement_key(training):
+    parts = training.architecture, training.dataset, training.batch, training.crop, training.max_pooling
+    return " ".join(map(str, (*parts, "jax", jax.__version__, hardware(), "threads", os.environ.get("NPROC", "all"))))
+
+
+def recorded(training, folder=CHECKPOINTS):
+    """The `measure` of an earlier call of `measured` on this machine, or None."""
+    path = Path(folder) / _MEASUREMENTS
+    return json.loads(path.read_text()).get(_measurement_key(training)) if path.exists() else None
+
+
+@lru_cache
+def measured(training, folder=CHECKPOINTS):
+    """`measure`, done once on a machine and kept in `folder`, so that a run that is resumed is computed as it began."""
+    record = recorded(training, folder)
+    if record is None:
+        record = measure(training)
+        path = Path(folder) / _MEASUREMENTS
+        try:
+            known = json.loads(path.read_text()) if path.exists() else {}
+            write_atomically(path, (json.dumps({**known, _measurement_key(training): record}, indent=1) + "\n").encode())
+        except OSError:
+            pass  # a read-only installation measures anew in every process
+    return record
+
+
+def train_population(architecture, networks=100, iterations=40_000, snapshots=(), seed=0, *, members=None, progress=False, formulation=None, **settings):
+    """Train a population in this process, on all devices that JAX sees (section 5.1).
 
     architecture: Architecture or text such as "M(64,32,64)".
     networks: members 0 .. networks - 1, unless `members` lists others (whole numbers; each is trained as in any
         other population of the same seed).
     iterations: minibatches; snapshots: iterations at which kernels are kept, the last always among them.
-    settings: dataset, batch, learning_rate of `Training`.
+    settings: fields of `Training`, such as dataset, batch or learning_rate.
     progress: whether to show a bar of network-iterations.
+    formulation: a name of FORMULATIONS; where None, the one that `measured` found to be faster here.
 
     Returns a Population. Raises ValueError for values out of range, naming them, before anything is trained.
     """
@@ -289,7 +583,13 @@ def train_population(architecture, networks=100, iterations=40_000, snapshots=()
     snapshots = check_run(networks, iterations, snapshots)
     training = Training(Architecture.parse(architecture), seed=seed, **settings)
     members = range(networks) if members is None else members
-    chunk = Chunk(Trainer(training), members)
-    with tqdm(total=len(chunk.members) * iterations, unit="step", disable=not progress) as bar:
-        chunk.run(iterations, snapshots, every=max(iterations, 1), report=bar.update)
-    return chunk.population(snapshots)
+    trainer = Trainer(training, formulation=formulation or measured(training)["formulation"], devices=jax.local_devices())
+    chunk = Chunk(trainer, members)
+    with tqdm(total=iterations, unit="iteration", disable=not progress) as bar:
+
+        def report(iteration, loss):
+            bar.set_postfix(members=len(chunk.members), loss=f"{np.nanmean(loss):.3f}", refresh=False)
+            bar.update(iteration - bar.n)
+
+        chunk.run(iterations, snapshots, every=max(iterations, 1), report=report)
+    return join([chunk.population(snapshots)])
