@@ -12,27 +12,64 @@ def draw(shape, seed=0, scale=1.0):
     return scale * jax.random.normal(jax.random.key(seed), shape)
 
 
-# thin 3x3, wide 3x3, batches that do not divide by eight, a wide 5x5 and a kernel that is not square
-CASES = [((8, 28, 28, 1), (3, 3, 1, 6)), ((16, 14, 14, 5), (3, 3, 5, 4)), ((6, 8, 8, 1), (3, 3, 1, 3)), ((3, 8, 6, 2), (5, 5, 2, 3)), ((2, 6, 8, 1), (3, 5, 1, 2))]
+PLAIN = ((2, 2), False)
+# image shape, kernel shape, (pool, normalized): thin and wide kernels, every pooling of Tables 1 and 2, batches that do
+# not divide by eight, images small enough for larger groups, a wide 5x5 and a kernel that is not square
+CASES = [
+    ((8, 28, 28, 1), (3, 3, 1, 6), PLAIN),
+    ((16, 14, 14, 5), (3, 3, 5, 4), PLAIN),
+    ((6, 8, 8, 1), (3, 3, 1, 3), PLAIN),
+    ((3, 8, 6, 2), (5, 5, 2, 3), PLAIN),
+    ((2, 6, 8, 1), (3, 5, 1, 2), PLAIN),
+    ((8, 24, 24, 1), (3, 3, 1, 12), ((3, 2), True)),
+    ((5, 24, 24, 3), (3, 3, 3, 12), ((3, 2), True)),
+    ((4, 10, 12, 6), (3, 3, 6, 5), ((3, 2), False)),
+    ((8, 12, 12, 12), (3, 3, 12, 10), ((2, 1), True)),
+    ((4, 12, 12, 3), (3, 3, 3, 11), ((1, 1), True)),
+    ((4, 12, 12, 6), (3, 3, 6, 11), ((1, 1), True)),
+    ((64, 2, 2, 6), (3, 3, 6, 4), ((1, 1), False)),
+]
 
 
-@pytest.mark.parametrize("image_shape, kernel_shape", CASES)
-def test_block_equals_its_plain_definition_forward_and_backward(image_shape, kernel_shape):
+def pulled_back(operation, image_shape, kernel_shape, options):
     arguments = draw(image_shape), draw(kernel_shape, 1, 0.3), draw(kernel_shape[-1:], 2)
-    output, pullback = jax.vjp(networks.block, *arguments)
-    expected, expected_pullback = jax.vjp(networks.block_reference, *arguments)
+    output, pullback = jax.vjp(lambda *arguments: operation(*arguments, *options), *arguments)
+    return output, pullback(draw(output.shape, 3))
+
+
+@pytest.mark.parametrize("image_shape, kernel_shape, options", CASES)
+def test_block_equals_its_plain_definition_forward_and_backward(image_shape, kernel_shape, options):
+    output, gradients = pulled_back(networks.block, image_shape, kernel_shape, options)
+    expected, plain_gradients = pulled_back(networks.block_reference, image_shape, kernel_shape, options)
     np.testing.assert_allclose(output, expected, atol=1e-5)
-    gradient = draw(output.shape, 3)
-    for ours, plain in zip(pullback(gradient), expected_pullback(gradient)):
+    for ours, plain in zip(gradients, plain_gradients):
         np.testing.assert_allclose(ours, plain, atol=2e-6 * float(jnp.abs(plain).max()) + 1e-6)
 
 
-def test_ties_send_the_gradient_to_the_first_input():
-    arguments = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 3)), jnp.ones(3)
-    output, pullback = jax.vjp(networks.block, *arguments)
-    _, expected_pullback = jax.vjp(networks.block_reference, *arguments)
+@pytest.mark.parametrize("pool", [(2, 2), (3, 2), (2, 1)])
+def test_ties_send_the_gradient_to_the_first_input(pool):
+    arguments = jnp.ones((1, 6, 6, 2)), jnp.ones((3, 3, 2, 3)), jnp.ones(3)
+    output, pullback = jax.vjp(lambda *arguments: networks.block(*arguments, pool), *arguments)
+    _, expected_pullback = jax.vjp(lambda *arguments: networks.block_reference(*arguments, pool), *arguments)
     for ours, plain in zip(pullback(jnp.ones_like(output)), expected_pullback(jnp.ones_like(output))):
         np.testing.assert_array_equal(ours, plain)
+
+
+def test_responses_are_normalised_by_their_nine_neighbours():
+    x = 30 * np.asarray(draw((2, 3, 12)))
+    expected = np.empty_like(x)
+    for channel in range(12):
+        energy = (x[..., max(0, channel - 4) : channel + 5] ** 2).sum(-1)
+        expected[..., channel] = x[..., channel] / (1 + 0.001 / 9 * energy) ** 0.75
+    np.testing.assert_allclose(networks.normalize_responses(x), expected, rtol=1e-6)
+
+    def plain(x):
+        energy = sum(jnp.pad(x**2, ((0, 0), (0, 0), (4, 4)))[..., i : i + 12] for i in range(9))
+        return x / (1 + 0.001 / 9 * energy) ** 0.75
+
+    gradient = draw(x.shape, 1)
+    (ours,), (theirs,) = (jax.vjp(function, x)[1](gradient) for function in (networks.normalize_responses, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_block_works_under_vmap():
@@ -80,6 +117,41 @@ def test_dropout_acts_in_training_only():
     assert not np.allclose(one, two)
 
 
-def test_a_family_that_is_not_built_is_refused():
-    with pytest.raises(ValueError, match="'C'"):
-        networks.build(Architecture.parse("C(64,32,64)"))
+def shapes(text, image=(1, 24, 24, 3), **options):
+    params = networks.build(Architecture.parse(text), **options).init(jax.random.key(0), jnp.zeros(image))["params"]
+    return {name: value.shape for name, value in flatten_dict(params, sep="/").items() if name.endswith("kernel")}
+
+
+def test_the_c_family_is_table_2():
+    assert shapes("C(4,3,5)") == {"conv1/kernel": (3, 3, 3, 4), "conv2/kernel": (3, 3, 4, 3), "dense/kernel": (432, 5), "readout/kernel": (5, 10)}
+    assert shapes("C(4,0,5)") == {"conv1/kernel": (3, 3, 3, 4), "dense/kernel": (576, 5), "readout/kernel": (5, 10)}
+    assert shapes("C(4,3,5)", max_pooling=False)["dense/kernel"] == (1728, 5)
+    params = networks.build(Architecture.parse("C(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)))["params"]
+    limits = {name: float(np.abs(layer["kernel"]).max()) for name, layer in params.items()}
+    biases = {name: float(layer["bias"][0]) for name, layer in params.items()}
+    for name, deviation in {"conv1": 0.05, "conv2": 0.05, "dense": 0.04, "readout": 1 / 192}.items():
+        assert 1.8 * deviation < limits[name] <= 2 * deviation + 1e-6
+    assert biases == pytest.approx({"conv1": 0, "conv2": 0.1, "dense": 0.1, "readout": 0})
+
+
+def test_the_deep_network_has_vgg16s_thirteen_layers():
+    kernels = shapes("D(2)", (1, 32, 32, 3))
+    assert kernels.pop("readout/kernel") == (16, 10)
+    widths = [kernels[f"conv{layer}/kernel"][-1] for layer in range(1, 14)]
+    assert len(kernels) == 13 and widths == [2, 2, 4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16]
+    assert widths == list(Architecture.parse("D(2)").layers.values())
+
+
+@pytest.mark.parametrize("text", ["M(6,4,8)", "C(6,4,8)", "D(2)"])
+def test_both_formulations_are_the_same_network(text):
+    architecture = Architecture.parse(text)
+    images = draw((4, 32, 32, 1))
+    fused, plain = (networks.build(architecture, operation=operation) for operation in (networks.block, networks.block_reference))
+    params = fused.init(jax.random.key(0), images)
+
+    def loss(network, params):
+        return (network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)}) ** 2).sum()
+
+    ours, theirs = (jax.grad(lambda params, network=network: loss(network, params))(params) for network in (fused, plain))
+    for left, right in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
+        np.testing.assert_allclose(left, right, atol=1e-5 * float(jnp.abs(right).max()) + 1e-7)

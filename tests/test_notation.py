@@ -39,3 +39,11 @@ def test_what_is_no_architecture_is_named(text, words):
 def test_only_text_is_parsed():
     with pytest.raises(TypeError, match="not tuple"):
         Architecture.parse(("M", 64, 32, 64))
+
+
+def test_the_deep_architecture():
+    deep = Architecture.parse(" d( 16 ) ")
+    assert (str(deep), deep.slug, deep.family) == ("D(16)", "D-16", "D") and Architecture.parse(deep) is deep
+    assert deep.layers == {1: 16, 2: 16, 3: 32, 4: 32, 5: 64, 6: 64, 7: 64, **{layer: 128 for layer in range(8, 14)}}
+    with pytest.raises(ValueError, match="width = 0 is not a whole number from 1"):
+        Architecture.parse("D(0)")

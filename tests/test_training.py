@@ -1,13 +1,18 @@
+import json
 import os
+import resource
 import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from topo import archive, campaign, training
+from topo import archive, campaign, datasets, training
 from topo.notation import Architecture
 
 SMALL = dict(architecture="M(8,4,16)", iterations=20, snapshots=(0, 10), dataset="digits", batch=32)
@@ -36,10 +41,124 @@ def test_members_differ_and_the_same_seed_repeats_to_the_bit(population):
     assert not np.allclose(other.kernels[1][0], kernels[:1])
 
 
-def test_one_member_alone_equals_its_slice_of_the_population(population):
-    alone = training.train_population(members=[3], **SMALL)
+@pytest.mark.parametrize("text, settings", [("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6)), ("C(4,4,8)", dict(crop=7, max_pooling=False))])
+def test_member_7_alone_equals_its_slice_of_the_population(text, settings):
+    settings = dict(iterations=20, dataset="digits", batch=32, **settings)
+    population = training.train_population(text, 9, **settings)
+    alone = training.train_population(text, members=[7], **settings)
     for layer in (1, 2):
-        np.testing.assert_allclose(alone.kernels[layer][20][0], population.kernels[layer][20][3], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(alone.kernels[layer][20][0], population.kernels[layer][20][7], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("text, settings", [("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))])
+def test_both_formulations_train_the_same_population(text, settings):
+    settings = dict(networks=3, iterations=20, dataset="digits", batch=32, **settings)
+    fused, plain = (training.train_population(text, formulation=name, **settings) for name in ("fused", "plain"))
+    for layer in (1, 2):
+        np.testing.assert_allclose(fused.kernels[layer][20], plain.kernels[layer][20], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(fused.loss, plain.loss, rtol=1e-4)
+
+
+ON_TWO_DEVICES = """
+import sys
+import numpy as np
+import jax
+from topo import training
+assert len(jax.local_devices()) == 2
+for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
+    for formulation in training.FORMULATIONS:
+        two = training.train_population(text, 3, 20, (0, 20), dataset="digits", batch=32, formulation=formulation, **settings)
+        trainer = training.Trainer(training.Training(training.Architecture.parse(text), "digits", 32, **settings), formulation=formulation)
+        one = training.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
+        for layer in (1, 2):
+            np.testing.assert_allclose(two.kernels[layer][20], one.kernels[layer][20], rtol=0, atol=1e-5)
+            assert two.kernels[layer][20].shape[0] == 3
+        np.testing.assert_allclose(two.accuracy[20], one.accuracy[20], atol=1 / 297 + 1e-9)
+"""
+
+
+def test_two_devices_share_a_population_through_a_mesh():
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], check=True, env=environment)
+
+
+def test_crops_are_windows_of_the_chosen_images_mirrored_half_of_the_time():
+    images = jnp.arange(40 * 9 * 8 * 2).reshape(40, 9, 8, 2)
+    chosen = jnp.arange(39, -1, -1)
+    crops = np.asarray(training.random_crops(images, chosen, 5, jax.random.key(0)))
+    assert crops.shape == (40, 5, 5, 2)
+    found = []
+    for image, crop in zip(np.asarray(images)[::-1], crops):
+        windows = {(top, left, mirrored): image[top : top + 5, left : left + 5][:, :: -1 if mirrored else 1]
+                   for top in range(5) for left in range(4) for mirrored in (False, True)}  # fmt: skip
+        found += [place for place, window in windows.items() if np.array_equal(window, crop)]
+    assert len(found) == 40
+    tops, lefts, mirrored = zip(*found)
+    assert set(tops) == set(range(5)) and set(lefts) == set(range(4)) and 10 <= sum(mirrored) <= 30
+
+
+def test_standardised_images_have_mean_0_and_deviation_1_and_flat_ones_are_0():
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3)).astype(np.uint8)
+    images[4] = 9
+    result = np.asarray(training.standardize(jnp.asarray(images)))
+    np.testing.assert_allclose(result[:4].mean((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(result[:4].std((1, 2, 3)), 1, rtol=1e-5)
+    np.testing.assert_allclose(result[4], 0, atol=1e-4)
+
+
+def advanced(text, iterations, **settings):
+    trainer = training.Trainer(training.Training(Architecture.parse(text), "digits", 32, **settings))
+    return trainer.advance(trainer.initial([0]), [0], 0, iterations)
+
+
+def test_the_learning_rate_falls_after_its_epochs():
+    epoch = 1500 // 32
+    before, after = (advanced("C(4,0,8)", n, crop=6, decay=1e-9, decay_epochs=1).params for n in (epoch, epoch + 5))
+    for left, right in zip(jax.tree.leaves(before), jax.tree.leaves(after)):
+        np.testing.assert_allclose(left, right, atol=1e-7)
+    going_on = advanced("C(4,0,8)", epoch + 5, crop=6).params["params"]["conv1"]["kernel"]
+    assert np.abs(going_on - before["params"]["conv1"]["kernel"]).max() > 1e-4
+
+
+def test_the_l2_loss_shrinks_the_dense_layer_only():
+    weak, strong = (advanced("C(4,0,8)", 20, crop=6, l2=weight).params["params"] for weight in (0.0, 1.0))
+    norm = lambda layer: float(jnp.linalg.norm(layer["kernel"]))
+    assert norm(strong["dense"]) < 0.4 * norm(weak["dense"])
+    assert norm(strong["conv1"]) > 0.8 * norm(weak["conv1"])
+
+
+def test_what_the_paper_leaves_open_is_the_familys_own():
+    m, c, d = (training.Training(Architecture.parse(text)) for text in ("M(8,0,0)", "C(8,0,0)", "D(4)"))
+    assert (m.optimizer, m.learning_rate, m.crop, m.l2) == ("adam", 1e-3, 0, 0)
+    assert (c.optimizer, c.learning_rate, c.crop, c.l2, c.decay, c.decay_epochs) == ("sgd", 0.1, 24, 0.004, 0.1, 350)
+    assert d.crop - 2 * d.pad == 24
+    assert "crop" not in m.describe() and c.describe()["l2"] == 0.004 and "max_pooling" not in c.describe()
+
+
+@pytest.mark.parametrize("formulation", training.FORMULATIONS)
+def test_memory_grows_linearly_with_the_members(formulation):
+    trainer = training.Trainer(training.Training(Architecture.parse("M(16,8,32)"), "digits", 32), formulation=formulation)
+    used = [trainer.memory(members) for members in (2, 4, 8, 16)]
+    slopes = np.diff(used) / [2, 4, 8]
+    weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(trainer.initial([0])))
+    assert np.ptp(slopes) < 0.1 * slopes.mean() and slopes.mean() > 0.9 * weights
+
+
+def test_the_faster_formulation_is_measured_once_and_kept(tmp_path):
+    wanted = training.Training(Architecture.parse("M(5,0,3)"), "digits", 16)
+    record = training.measured(wanted, tmp_path)
+    assert set(record["seconds"]) == set(training.FORMULATIONS)
+    assert record["seconds"][record["formulation"]] == min(record["seconds"].values()) > 0
+    assert training.recorded(wanted, tmp_path) == record == json.loads(json.dumps(record))
+    assert training.recorded(training.Training(Architecture.parse("M(5,0,3)"), "digits", 8), tmp_path) is None
+
+
+def test_members_at_once_follow_the_memory():
+    record = {"bytes": [1000, 100]}
+    assert campaign._members_at_once(record, 40, 2, 5, memory=1e9) == 5
+    assert campaign._members_at_once(record, 3, 2, 5, memory=1e9) == 3
+    assert campaign._members_at_once(record, 40, 2, 40, memory=2 * 2 * 1730) == 7
+    assert campaign._members_at_once(record, 40, 2, 40, memory=0) == 1
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
@@ -57,10 +176,18 @@ import sys
 from topo import campaign, training
 from topo.notation import Architecture
 if __name__ == "__main__":
-    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 400, (4, 400), (0, 100, 400))
+    wanted = campaign.Population(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
     trained = campaign.train(wanted, workers=2, chunk=2, every=20, folder=sys.argv[1], progress=False)
     campaign.keep("killed", wanted, trained, sys.argv[1])
 """
+COMMAND = [sys.executable, "-c", TRAIN]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run([*COMMAND, folder], check=True)
+    return (folder / "killed.safetensors").read_bytes()
 
 
 def wait_for(condition, seconds=120):
@@ -78,20 +205,109 @@ def group_lives(group):
     return True
 
 
-def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path):
-    command = [sys.executable, "-c", TRAIN]
-    subprocess.run([*command, tmp_path / "undisturbed"], check=True)
-    process = subprocess.Popen([*command, tmp_path / "killed"], start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_for(lambda: list(tmp_path.glob("killed/*/members-*.safetensors")))
+def disturbed(folder):
+    """The training process in a session of its own, as soon as its first checkpoint is there."""
+    process = subprocess.Popen([*COMMAND, folder], start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_for(lambda: list(folder.glob("*/members-*.safetensors")))
+    return process
+
+
+def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path, undisturbed):
+    process = disturbed(tmp_path)
     process.kill()
     process.wait()
     wait_for(lambda: not group_lives(process.pid))
-    checkpoints = list(tmp_path.glob("killed/*/members-*.safetensors"))
-    assert checkpoints and all(int(load_file(path)["iteration"]) <= 400 for path in checkpoints)
-    assert not (tmp_path / "killed" / "killed.safetensors").exists(), "it was killed too late to test anything"
-    subprocess.run([*command, tmp_path / "killed"], check=True)
-    first, second = ((tmp_path / name / "killed.safetensors").read_bytes() for name in ("undisturbed", "killed"))
-    assert first == second
+    checkpoints = list(tmp_path.glob("*/members-*.safetensors"))
+    assert checkpoints and all(int(load_file(path)["iteration"]) <= 600 for path in checkpoints)
+    assert not (tmp_path / "killed.safetensors").exists(), "it was killed too late to test anything"
+    subprocess.run([*COMMAND, tmp_path], check=True)
+    assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
+
+
+def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
+    process = disturbed(tmp_path)
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if child.memory_info().rss > 150e6]
+    assert len(workers) == 2
+    workers[0].kill()
+    assert not (tmp_path / "killed.safetensors").exists(), "it was killed too late to test anything"
+    assert process.wait(timeout=300) == 0
+    assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
+
+
+def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoints_back(tmp_path, undisturbed, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    environment = {**os.environ, **campaign._SINGLE_THREAD}
+    file = tmp_path / "scheduler.json"
+    dask = lambda name, *words: subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard", *words],
+                                                 cwd=there, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    cluster = [dask("scheduler", "--host", "127.0.0.1", "--port", "0"), dask("worker", "--nthreads", "1", "--no-nanny")]
+    try:
+        wait_for(file.exists)
+        address = json.loads(file.read_text())["address"]
+        monkeypatch.chdir(here)
+        wanted = campaign.Population(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
+        trained = campaign.train(wanted, scheduler=address, chunk=2, folder="checkpoints", progress=False)
+        archived = campaign.keep("killed", wanted, trained, here)
+        assert archived.read_bytes() == undisturbed
+        names = [sorted(path.name for path in place.glob("checkpoints/*/members-*")) for place in (here, there)]
+        assert names[0] == names[1] == ["members-0000-0001.safetensors", "members-0002-0003.safetensors"]
+    finally:
+        for process in cluster:
+            process.terminate()
+            process.wait()
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
+    wanted = campaign.population("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
+    with pytest.raises(ValueError, match="scheduler 'tcp://127.0.0.1:9' does not answer"):
+        campaign.train(wanted, scheduler="tcp://127.0.0.1:9", folder=tmp_path, progress=False)
+
+
+def spoiled(chunk, member):
+    """A chunk one of whose members has weights that overflow."""
+    place = chunk.members.index(member)
+    chunk.states = chunk.states._replace(params=jax.tree.map(lambda leaf: leaf.at[place].set(1e30), chunk.states.params))
+    return chunk
+
+
+def test_a_member_that_loses_finite_weights_is_left_out_and_the_others_go_on(tmp_path):
+    healthy = chunk(None).run(20, (0, 20)).population((0, 20))
+    ill = spoiled(chunk(tmp_path / "chunk"), 1).run(10, (0, 10))
+    assert ill.left_out == {1: 10}
+    resumed = chunk(tmp_path / "chunk").run(20, (0, 20))
+    assert resumed.left_out == {1: 10}
+    population = training.join([resumed.population((0, 20))])
+    assert list(population.members) == [0] and population.left_out == {1: 10}
+    np.testing.assert_array_equal(population.kernels[1][20], healthy.kernels[1][20][:1])
+    assert population.accuracy[20] == healthy.accuracy[20][:1]
+    wanted = campaign.Population(resumed.trainer.training, 2, 20, (2, 20), (0, 20))
+    campaign.keep("one-left", wanted, population, tmp_path)
+    kept = archive.load("one-left", tmp_path)
+    assert kept.networks == 1 and kept.description["left_out"] == {"1": {"seed": 0, "iteration": 10}}
+    campaign.check_replaces("one-left", wanted, tmp_path)
+
+
+def test_where_no_member_is_left_the_error_says_so():
+    ill = spoiled(spoiled(chunk(None), 0), 1).run(10, (0, 10))
+    with pytest.raises(ValueError, match="no network is left: all 2 lost finite weights.*smaller learning_rate"):
+        training.join([ill.population((0, 10))])
+
+
+def test_a_disk_that_takes_no_more_ends_in_one_message_and_the_last_checkpoint_stays(tmp_path):
+    path = tmp_path / "chunk.safetensors"
+    chunk(path).run(4, (4,))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"chunk\.safetensors could not be written \(.*\); what it held before is still there"):
+            chunk(path).run(8, (8,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert chunk(path).iteration == 4
 
 
 def chunk(path, **settings):
@@ -122,9 +338,11 @@ def test_a_checkpoint_of_another_population_or_a_damaged_one_is_refused(tmp_path
     chunk(path).run(2, (2,))
     with pytest.raises(ValueError, match="another population"):
         chunk(path, seed=5)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="damaged.*starts over"):
-        chunk(path)
+    whole = path.read_bytes()
+    for damage in (whole[:-100], whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:], whole[:5], b""):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match="damaged.*starts over"):
+            chunk(path)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +355,13 @@ def test_a_checkpoint_of_another_population_or_a_damaged_one_is_refused(tmp_path
         (dict(batch=0), "batch = 0"),
         (dict(batch=1501), "batch = 1501"),
         (dict(learning_rate=0.0), "learning_rate = 0.0"),
+        (dict(learning_rate=float("nan")), "learning_rate = nan"),
+        (dict(decay=0.0), "decay = 0.0"),
+        (dict(decay_epochs=0), "decay_epochs = 0"),
+        (dict(l2=-1.0), "l2 = -1.0"),
+        (dict(crop=9), "crop = 9 is not allowed: the images of digits are 8 x 8"),
+        (dict(optimizer="lion"), "optimizer = 'lion' is not one of adam, sgd"),
+        (dict(max_pooling=False), "max_pooling = False"),
         (dict(dataset="fashion"), "'fashion' is not one of mnist"),
         (dict(architecture="M(8;4)"), "of the form"),
     ],
@@ -153,6 +378,43 @@ def test_campaign_names_and_checkpoint_names():
     assert wanted.snapshots == (0, 50, 100, 200, 250) and wanted.networks == 7
     names = {campaign.checkpoint(campaign.population("mnist-M-64-32-64", seed=s).training, range(5)) for s in (0, 1)}
     assert len(names) == 2
+
+
+def test_every_population_of_the_campaign_can_be_built_and_names_its_own_snapshots():
+    for name, goal in campaign.POPULATIONS.items():
+        assert goal.iterations in goal.snapshots and goal.snapshots[0] == 0, name
+        for layer in goal.training.architecture.layers:
+            assert set(goal.kept(layer)) <= set(goal.snapshots) and max(goal.kept(layer)) == goal.iterations
+        small = campaign.population(name, networks=1, iterations=100)
+        assert set(small.kept(2)) <= {0, 100} | set(goal.snapshots) and set(small.kept(2).values()) == {1}
+        trainer = jax.eval_shape(training.Trainer(goal.training, datasets.stand_in(goal.training.dataset)).initial, [0, 1])
+        assert trainer.loss.shape == (2,)
+
+
+def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
+    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20), {0: 2, 20: 3})
+    campaign.keep("few", wanted, population, tmp_path)
+    kept = archive.load("few", tmp_path)
+    assert kept.networks == 4 and kept.kernels(1, 10).shape[0] == 4 and kept.iterations(2) == [0, 20]
+    assert kept.kernels(2, 0).shape[0] == 2 and kept.kernels(2).shape[0] == 3
+    with pytest.raises(ValueError, match="layer 2 at iteration 0 of 2 networks; networks = 3 is not within 1..2"):
+        kept.filters(2, 0, 3)
+
+
+def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, monkeypatch):
+    goal = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40))
+    half = campaign.Population(goal.training, 4, 20, (10, 100), (0, 10, 20))
+    monkeypatch.setattr(campaign, "POPULATIONS", {"small": goal, "none": goal})
+    campaign.keep("small", half, population, tmp_path)
+    small, none = campaign.listing(["small", "none"], tmp_path, workers=1)
+    assert (small["archived"], small["here"], small["paper"]) == ("4 x 20", "4 x 40", "10 x 100")
+    assert none["archived"] == "nothing" and float(none["ms a network-iteration"]) > 0
+    assert campaign._missing((4, 20), (10, 100)) == 920 and campaign._missing((100, 1000), (40, 1000)) == 0
+
+
+@pytest.mark.parametrize("seconds, words", [(0, "none"), (2, "1 min"), (3000, "50 min"), (7200, "2.0 h"), (864_000, "10.0 days")])
+def test_durations_are_said_in_words(seconds, words):
+    assert campaign._duration(seconds) == words
 
 
 def test_kept_archives_hold_what_was_trained(population, tmp_path):
