@@ -22,15 +22,15 @@ def network(architecture, height, width, channels, dropout=0.5):
     conv1, conv2, dense = architecture.conv1, architecture.conv2, architecture.dense
     first, second = nn.Conv2d(channels, conv1, 3, padding=1), nn.Conv2d(conv1, conv2, 3, padding=1)
     if architecture.family == "M":
-        layers = [first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.MaxPool2d(2)]
+        layers = [first, nn.ReLU(inplace=True), nn.MaxPool2d(2), second, nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         side, regularizer = 4, [nn.Dropout(dropout)]
     else:
         normalizer = nn.LocalResponseNorm(9, alpha=0.001, beta=0.75, k=1.0)
-        layers = [first, nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), normalizer]
-        layers += [second, nn.ReLU(), nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1), normalizer]
+        layers = [first, nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True), normalizer]
+        layers += [second, nn.ReLU(inplace=True), nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1), normalizer]
         side, regularizer = 2, []
     hidden = conv2 * (height // side) * (width // side)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(hidden, dense), nn.ReLU(), *regularizer, nn.Linear(dense, 10))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(hidden, dense), nn.ReLU(inplace=True), *regularizer, nn.Linear(dense, 10))
 
 
 def augment(images, side):

@@ -51,6 +51,12 @@ def topo(checkout, *words):
         ("book --jobs many", "argument --jobs: invalid int value: 'many'"),
         ("book --chapters 3-third", "there is no chapter '3-third'"),
         ("book --out topo", "topo holds something other than a book"),
+        ("train mnist-M-1-1-1", "population 'mnist-M-1-1-1' is not one of mnist-M-64-32-64, "),
+        ("train mnist-M-64-0-64 --networks 0", "networks = 0 is not allowed: at least 1"),
+        ("train mnist-M-64-0-64 --dataset fashion", "data set 'fashion' is not one of mnist, digits, cifar10, cifar10-gray"),
+        ("train mnist-M-64-0-64 --workers 0", "argument --workers: 0 is not allowed: at least 1"),
+        ("train --workers 2 --scheduler tcp://127.0.0.1:1", "argument --scheduler: not allowed with argument --workers"),
+        ("data cifar100", "data set 'cifar100' is not one of mnist, cifar10, natural-patches"),
         ("bok", "argument COMMAND: invalid choice: 'bok'"),
         ("", "the following arguments are required: COMMAND"),
     ],
@@ -80,6 +86,31 @@ def test_a_run_prints_where_its_copy_is(checkout):
     status, out, err = topo(checkout, "run", "book/02-second.ipynb", "-p", "fail", "true", "-o", "elsewhere/out.ipynb")
     failed = checkout / "elsewhere" / "out.failed.ipynb"
     assert (status, out, err) == (1, "", f"02-second: cell 4, `if fail:`, raised RuntimeError: no luck with 1; see {failed}\n")
+
+
+def test_training_prints_a_table_and_resumes(checkout):
+    words = ["train", "mnist-M-32-32-0", "--networks", "3", "--dataset", "digits", "--batch", "16", "--workers", "1"]
+    status, out, err = topo(checkout, *words, "--iterations", "4")
+    header, row = out.splitlines()
+    assert status == 0 and "M(32,32,0):   0%" in err and "members 0-2 at 4, loss " in err
+    path = str(checkout / "data" / "mnist-M-32-32-0.safetensors")
+    assert header.split("  ")[0] == "archive" and row.startswith(path)
+    assert row.removeprefix(path).split()[:2] == ["3", "4"] and row.endswith("none")
+    status, out, _ = topo(checkout, *words, "--iterations", "6")
+    assert status == 0 and out.splitlines()[1].removeprefix(path).split()[:2] == ["3", "6"]
+    status, out, err = topo(checkout, *words, "--iterations", "2")
+    assert (status, out) == (2, "") and "holds 3 networks x 6 iterations and would be lost" in err
+    (checkpoint,) = (checkout / "data" / "cache" / "training").glob("*/members-*")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    status, out, err = topo(checkout, *words, "--iterations", "8")
+    assert (status, out) == (2, "") and err.splitlines()[-1].startswith(f"topo: checkpoint {checkpoint} is damaged")
+
+
+def test_the_campaign_is_listed(checkout):
+    status, out, _ = topo(checkout, "train", "--list", "mnist-M-32-32-0", "--workers", "1")
+    assert status == 0
+    header, row = out.splitlines()
+    assert header.split("  ")[0] == "population" and row.split()[:2] == ["mnist-M-32-32-0", "nothing"]
 
 
 def test_an_interrupt_ends_a_run_with_its_kernel(checkout, tmp_path):

@@ -259,6 +259,16 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
             process.wait()
 
 
+def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
+    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
+    with campaign._Bar(wanted, False) as bar:
+        here = training.join(campaign._train_here(wanted, 3, 7, tmp_path, bar))
+    there = campaign.train(wanted, workers=1, chunk=3, every=7, folder=tmp_path, progress=False)
+    for layer in (1, 2):
+        np.testing.assert_array_equal(here.kernels[layer][20], there.kernels[layer][20])
+    assert list(here.accuracy) == [0, 10, 20]
+
+
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
     wanted = campaign.population("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
     with pytest.raises(ValueError, match="scheduler 'tcp://127.0.0.1:9' does not answer"):

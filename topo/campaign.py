@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from topo import archive, training
+from topo import archive, datasets, training
 from topo.archive import write_atomically
 from topo.notation import Architecture
 from topo.training import CHECKPOINTS
@@ -199,7 +199,7 @@ def _client(workers, scheduler):
             yield client
         return
     options = dict(threads_per_worker=1, processes=True, memory_limit=0, env=_SINGLE_THREAD)
-    quiet = dict(host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL)
+    quiet = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
     with LocalCluster(workers, **options, **quiet) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
@@ -249,9 +249,10 @@ def _train_here(wanted, chunk, every, folder, bar):
     import jax
 
     devices = tuple(jax.local_devices())
-    memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
-    size = chunk or _members_at_once(training.measured(wanted.training), wanted.networks, 1, wanted.networks, memory)
-    for unit in _units(wanted, size, every, folder, ship=False):
+    if chunk is None:
+        memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
+        chunk = _members_at_once(training.measured(wanted.training), wanted.networks, 1, wanted.networks, memory)
+    for unit in _units(wanted, chunk, every, folder, ship=False):
         bar.expect(unit)
         yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]
 
@@ -317,7 +318,7 @@ class _Bar:
 
     def show(self, first, iteration, loss):
         members = self._members[first]
-        if first not in self._reached and iteration:  # what earlier runs did says nothing of the speed
+        if first not in self._reached and iteration and not self._bar.disable:  # earlier runs say nothing of the speed
             self._bar.initial += len(members) * iteration
         self._reached[first] = iteration
         if loss is not None:
@@ -395,7 +396,7 @@ def _seconds_each(trainings, workers):
 
 
 def _time_one(wanted, member, iterations=8):
-    trainer = _trainer(wanted, formulation=training.measured(wanted)["formulation"])
+    trainer = training.Trainer(wanted, datasets.stand_in(wanted.dataset), training.measured(wanted)["formulation"])
     states = trainer.advance(trainer.initial([member]), [member], 0, 1)
     start = time.perf_counter()
     trainer.advance(states, [member], 1, 1 + iterations)

@@ -87,6 +87,8 @@ class Training:
         for name, value in _RECIPES[self.architecture.family].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.dataset not in datasets.LOADERS:
+            raise ValueError(f"data set {self.dataset!r} is not one of {', '.join(datasets.LOADERS)}")
         for name, least in (("batch", 1), ("seed", 0), ("l2", 0), ("crop", 0), ("pad", 0), ("decay_epochs", 1)):
             value = getattr(self, name)
             if not value >= least:
@@ -372,17 +374,17 @@ class Chunk:
         return json.dumps({**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}, sort_keys=True)
 
     def _read(self):
-        damaged = f"checkpoint {self.checkpoint} is damaged ({{}}); delete it and this chunk starts over"
+        damaged = lambda how: ValueError(f"checkpoint {self.checkpoint} is damaged ({how}); delete it and this chunk starts over")
         try:
             with safe_open(self.checkpoint, "numpy") as file:
                 identity = file.metadata().get("identity")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
         except (SafetensorError, OSError, AttributeError) as error:
-            raise ValueError(damaged.format(error)) from None
+            raise damaged(error) from None
         if identity != self._identity():
             raise ValueError(f"checkpoint {self.checkpoint} belongs to another population; delete it, or name another folder")
         if not np.array_equal(tensors.pop("sha256", None), _digest(tensors)):
-            raise ValueError(damaged.format("its content is not what was written"))
+            raise damaged("its content is not what was written")
         self._restore(tensors)
 
     def _restore(self, tensors):
@@ -421,7 +423,7 @@ class Chunk:
         return max(0, iterations - self.iteration)
 
     def run(self, iterations, snapshots, every=200, report=lambda iteration, loss: None):
-        """Train on to `iterations`, keeping the kernels at `snapshots`; a checkpoint every so many iterations.
+        """Train on to `iterations`, keeping kernels and test accuracies at `snapshots`; a checkpoint every so many iterations.
 
         Starts over where a snapshot is asked for that the chunk has passed without keeping it.
         """
@@ -434,7 +436,7 @@ class Chunk:
                 self.iteration = stop
             if stop in snapshots and stop not in self.snapshots:
                 self.snapshots[stop] = self.trainer.kernels(self.states)
-            if stop == iterations and stop not in self.accuracies:
+            if stop in snapshots and stop not in self.accuracies:
                 self.accuracies[stop] = self.trainer.accuracy(self.states)
             self._look_for_failures()
             self.write()
@@ -469,6 +471,7 @@ def join(populations):
 
     Raises ValueError where no member is left.
     """
+    populations = list(populations)
     left_out = {member: iteration for population in populations for member, iteration in population.left_out.items()}
     populations = sorted((p for p in populations if len(p.members)), key=lambda population: population.members[0])
     if not populations:
@@ -571,7 +574,8 @@ def train_population(architecture, networks=100, iterations=40_000, snapshots=()
     architecture: Architecture or text such as "M(64,32,64)".
     networks: members 0 .. networks - 1, unless `members` lists others (whole numbers; each is trained as in any
         other population of the same seed).
-    iterations: minibatches; snapshots: iterations at which kernels are kept, the last always among them.
+    iterations: minibatches; snapshots: iterations at which kernels and test accuracies are kept, the last always
+        among them.
     settings: fields of `Training`, such as dataset, batch or learning_rate.
     progress: whether to show a bar of network-iterations.
     formulation: a name of FORMULATIONS; where None, the one that `measured` found to be faster here.

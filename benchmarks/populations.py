@@ -1,0 +1,201 @@
+"""Training populations: network-iterations per second and memory, this project's beside loops in Flax and in PyTorch.
+
+Knows the order of measurements and the report; must not know how the others train. `python -m benchmarks.populations --help`
+"""
+import argparse
+import json
+import math
+import time
+from datetime import date
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from platform import python_version
+from statistics import median
+
+from tqdm import tqdm
+
+from benchmarks import OUT, afresh, peak_memory
+from topo import campaign, datasets, training
+from topo.archive import write_atomically
+from topo.notation import Architecture
+
+CASES = {
+    "M": ("M(64,32,64)", "mnist"),
+    "gray": ("C(64,32,64)", "cifar10-gray"),
+    "color": ("C(64,32,64)", "cifar10"),
+}
+LOOPS = {"ours": "benchmarks.populations", "flax": "benchmarks.flax_loop", "torch": "benchmarks.torch_loop"}
+MEMBERS = (1, 5, 20)  # held at once while their memory is measured
+_MIB = 2**20
+_SINGLE_THREAD = campaign._SINGLE_THREAD
+_afresh = partial(afresh, JAX_PLATFORMS="cpu")
+
+
+@lru_cache(maxsize=1)
+def _trainer(architecture, dataset, formulation):
+    """A Trainer on noise; a process compiles it once."""
+    chosen = training.Training(Architecture.parse(architecture), dataset)
+    return training.Trainer(chosen, datasets.stand_in(dataset), formulation)
+
+
+def _advance(architecture, dataset, formulation, members, iterations):
+    """(seconds that `iterations` of all members take once the program is compiled, bytes that the process has held)."""
+    trainer = _trainer(architecture, dataset, formulation)
+    states = trainer.advance(trainer.initial(members), members, 0, 1)
+    start = time.perf_counter()
+    trainer.advance(states, members, 1, 1 + iterations)
+    return time.perf_counter() - start, peak_memory()
+
+
+def measure(architecture, dataset, seconds, formulation):
+    """As the campaign trains: {"rate": network-iterations per second of all its workers, "memory": their bytes together}.
+
+    Each worker advances a chunk of members; all do as many iterations, about `seconds` long, and begin together.
+    formulation: a name of training.FORMULATIONS.
+    """
+    with campaign._client(training.processors(), None) as client:
+        addresses = list(client.nthreads())
+
+        def on_all(iterations):
+            chunks = [range(n * campaign._CHUNK, (n + 1) * campaign._CHUNK) for n in range(len(addresses))]
+            task = lambda members, address: client.submit(
+                _advance, architecture, dataset, formulation, members, iterations, workers=[address], pure=False
+            )
+            return client.gather([task(*each) for each in zip(chunks, addresses)])
+
+        slowest = max(elapsed for elapsed, _ in on_all(1))
+        iterations = max(2, round(seconds / slowest))
+        parts = on_all(iterations)
+    rate = sum(campaign._CHUNK * iterations / elapsed for elapsed, _ in parts)
+    return {"rate": rate, "memory": sum(memory for _, memory in parts)}
+
+
+def formulations(architecture, dataset):
+    """`training.measure` of a network on noise: the seconds of each formulation, and the faster one's name."""
+    return training.measure(training.Training(Architecture.parse(architecture), dataset))
+
+
+def footprint(architecture, dataset, formulation, members):
+    """Bytes that training so many members at once takes: [of this process at most, as the compiler counts them]."""
+    held = _advance(architecture, dataset, formulation, range(members), 2)[1]
+    return [held, _trainer(architecture, dataset, formulation).memory(members)]
+
+
+def slope(members, held):
+    """Bytes that each member adds, by least squares."""
+    centre = sum(members) / len(members)
+    return sum((m - centre) * b for m, b in zip(members, held)) / sum((m - centre) ** 2 for m in members)
+
+
+def run(names, rounds, seconds):
+    """Measure everything, each in a process of its own, the loops in turn so that what disturbs one disturbs all.
+
+    names: of CASES. Returns what `report` prints and JSON holds.
+    """
+    installed = [who for who in LOOPS if who != "torch" or find_spec("torch")]
+    results = {}
+    with tqdm(total=len(names) * (1 + len(MEMBERS) + rounds * len(installed)), unit="measurement") as bar:
+
+        def measured(what, function, *arguments, **environment):
+            bar.set_postfix_str(f"{what}, {' '.join(CASES[name])}")
+            result = _afresh(function, *arguments, **environment)
+            bar.update()
+            return result
+
+        for name in names:
+            case, own = CASES[name], "benchmarks.populations"
+            choice = measured("formulations", f"{own}.formulations", *case, **_SINGLE_THREAD)
+            settings = {"ours": (choice["formulation"],)}
+            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **_SINGLE_THREAD) for n in MEMBERS]
+            loops = {who: [] for who in installed}
+            for _ in range(rounds):
+                for who in installed:
+                    loops[who].append(measured(who, f"{LOOPS[who]}.measure", *case, seconds, *settings.get(who, ())))
+            memory = dict(zip(("process", "compiler"), zip(*held)))
+            results[name] = {"case": case, "formulations": choice, "members": MEMBERS, "memory": memory, "loops": loops}
+    return {**_circumstances(), "rounds": rounds, "seconds": seconds, "results": results}
+
+
+def _circumstances():
+    packages = ("jax", "flax", "optax", "numpy", "torch")
+    return {
+        "date": date.today().isoformat(),
+        "machine": _afresh("topo.training.hardware"),
+        "versions": {"python": python_version(), **{package: _version(package) for package in packages}},
+    }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def ratio(ours, other):
+    """How many times as fast ours is: the median over rounds of the ratio within a round."""
+    return median(a["rate"] / b["rate"] for a, b in zip(ours, other))
+
+
+def report(measured):
+    """The table of what `run` returned, as text."""
+    header = ("network", "trained by", "network-iterations/s", "ours / it", "peak memory")
+    rows, notes = [], []
+    for result in measured["results"].values():
+        network = "{} {}".format(*result["case"])
+        loops = result["loops"]
+        for who in LOOPS:
+            if who not in loops:
+                rows.append((network, who, "not installed", "", ""))
+                continue
+            rates = [each["rate"] for each in loops[who]]
+            speed = f"{median(rates):.1f} ({min(rates):.1f}-{max(rates):.1f})"
+            memory = max(each["memory"] for each in loops[who])
+            rows.append((network, who, speed, f"{ratio(loops['ours'], loops[who]):.2f}", f"{memory / _MIB:.0f} MiB"))
+        each = {kind: slope(result["members"], held) / _MIB for kind, held in result["memory"].items()}
+        times = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in result["formulations"]["seconds"].items())
+        counts = ", ".join(map(str, result["members"]))
+        notes.append(f"{network}: on one thread {times} a network-iteration, so {result['formulations']['formulation']};")
+        notes.append(f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), {each['compiler']:.1f} MiB by the compiler")
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    line = lambda row: "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<>>>", widths)).rstrip()
+    versions = ", ".join(f"{package} {number}" for package, number in measured["versions"].items())
+    head = f"{measured['date']}, {measured['machine']}\n{versions}\n{measured['rounds']} rounds of {measured['seconds']:g} s, batch 128"
+    return "\n".join([head, "", *map(line, [header, *rows]), "", *notes])
+
+
+def main(arguments=None):
+    """Measure, print the table, and keep the figures in _build/bench/populations.json."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.populations", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=_positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)")
+    parser.add_argument("--seconds", type=_positive(float), default=5.0, metavar="S", help="how long a measurement is (default: 5)")
+    parser.add_argument("--only", type=_names, default=list(CASES), metavar="A,B", help=f"some of {','.join(CASES)}")
+    chosen = parser.parse_args(arguments)
+    measured = run(chosen.only, chosen.rounds, chosen.seconds)
+    path = OUT / "populations.json"
+    write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
+    print(report(measured), f"The same as JSON: {path}", sep="\n\n")
+
+
+def _positive(kind):
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not allowed: it must be positive")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def _names(text):
+    names = text.split(",")
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: only {', '.join(CASES)} are measured")
+    return names
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import flax_loop, populations
+from topo import datasets, training
+from topo.notation import Architecture
+
+ARCHITECTURES = ("M(4,3,5)", "C(12,11,5)")  # of C wider than the nine channels that are normalised together
+NAMES = {"conv1": "Conv_0", "conv2": "Conv_1", "dense": "Dense_0", "readout": "Dense_1"}
+
+
+def engine(text):
+    """A trainer without dropout, weights, a minibatch, and what the engine's loss and its gradient are there."""
+    architecture, generator = Architecture.parse(text), np.random.default_rng(0)
+    side, channels, scale = (8, 1, 1) if architecture.family == "M" else (24, 3, 100)  # so that normalisation matters
+    inputs = (scale * generator.normal(size=(6, side, side, channels))).astype(np.float32)
+    labels = np.arange(6)
+    trainer = training.Trainer(training.Training(architecture, batch=6), datasets.Dataset("noise", inputs, labels, inputs, labels))
+    if architecture.family == "M":
+        trainer._network = trainer._network.clone(dropout=0.0)
+    params = jax.tree.map(lambda leaf: leaf[0], trainer.initial([0]).params)
+    value, gradient = jax.value_and_grad(trainer._loss)(params, inputs, jnp.asarray(labels), jax.random.key(0))
+    return trainer.training, params["params"], inputs, labels, value, gradient["params"]
+
+
+def assert_close(actual, desired):
+    np.testing.assert_allclose(actual, desired, rtol=2e-4, atol=2e-5 * np.abs(desired).max())
+
+
+@pytest.mark.parametrize("text", ARCHITECTURES)
+def test_the_flax_loop_trains_the_same_network(text):
+    chosen, params, inputs, labels, value, gradient = engine(text)
+    network = flax_loop.network(chosen.architecture, **({"dropout": 0.0} if chosen.architecture.family == "M" else {}))
+    theirs = {NAMES[name]: leaves for name, leaves in params.items()}
+    their_value, their_gradient = jax.value_and_grad(flax_loop.loss)(theirs, network.apply, inputs, labels, chosen.l2, jax.random.key(0))
+    assert_close(their_value, value)
+    jax.tree.map(assert_close, their_gradient, {NAMES[name]: leaves for name, leaves in gradient.items()})
+
+
+def in_torch_order(leaves, shape):
+    """Kernels and biases of Flax as PyTorch has them; shape: (height, width, channels) before the dense layer."""
+    dense = leaves["dense"]["kernel"]
+    kernels = {name: np.transpose(leaves[name]["kernel"], (3, 2, 0, 1)) for name in ("conv1", "conv2")}
+    kernels["dense"] = np.reshape(dense, (*shape, -1)).transpose(3, 2, 0, 1).reshape(dense.shape[::-1])
+    kernels["readout"] = np.transpose(leaves["readout"]["kernel"])
+    return [array for name in NAMES for array in (kernels[name], np.asarray(leaves[name]["bias"]))]
+
+
+@pytest.mark.parametrize("text", ARCHITECTURES)
+def test_the_torch_loop_trains_the_same_network(text):
+    torch = pytest.importorskip("torch")
+    from benchmarks import torch_loop
+
+    chosen, params, inputs, labels, value, gradient = engine(text)
+    side = inputs.shape[1] // (4 if chosen.architecture.family == "M" else 2)
+    reorder = partial(in_torch_order, shape=(side, side, chosen.architecture.conv2))
+    network = torch_loop.network(chosen.architecture, *inputs.shape[1:], dropout=0.0)
+    for own, array in zip(network.parameters(), reorder(params), strict=True):
+        own.data = torch.tensor(array)
+    their_value = torch_loop.loss(network, torch.tensor(inputs.transpose(0, 3, 1, 2)), torch.tensor(labels), chosen.l2)
+    their_value.backward()
+    assert_close(their_value.item(), value)
+    for own, array in zip(network.parameters(), reorder(gradient), strict=True):
+        assert_close(own.grad.numpy(), array)
+
+
+def flax_augment(images, side):
+    return flax_loop.augment(images, side, jax.random.key(0))
+
+
+def torch_augment(images, side):
+    torch = pytest.importorskip("torch")
+    from benchmarks import torch_loop
+
+    torch.manual_seed(0)
+    return torch_loop.augment(torch.tensor(images.transpose(0, 3, 1, 2)), side).numpy().transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("augment", (flax_augment, torch_augment))
+def test_the_loops_crop_flip_and_standardise_as_the_engine_does(augment):
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    windows = [image[i : i + 3, j : j + 3] for i in range(2) for j in range(3)]
+    every = np.stack([way for window in windows for way in (window, window[:, ::-1])])
+    crops = np.asarray(augment(np.stack([image] * 200), 3))
+    distance = abs(crops[:, None] - np.asarray(training.standardize(jnp.asarray(every)))).max((2, 3, 4))
+    assert distance.min(1).max() < 1e-5
+    assert set(distance.argmin(1)) == set(range(len(every)))
+
+
+def test_the_ratio_is_taken_within_each_round_and_the_slope_by_least_squares():
+    ours, other = ([{"rate": rate} for rate in rates] for rates in ((30, 10, 20), (10, 10, 1)))
+    assert populations.ratio(ours, other) == 3
+    assert populations.slope((1, 5, 20), (107, 135, 240)) == pytest.approx(7)
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="architecture 'X' is not of the form"):
+        populations.afresh("benchmarks.populations.formulations", "X", "digits")
+
+
+def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(populations, "CASES", {"tiny": ("M(4,3,5)", "digits")})
+    monkeypatch.setattr(populations, "MEMBERS", (1, 40))
+    monkeypatch.setattr(populations, "OUT", tmp_path)
+    monkeypatch.setattr(populations, "find_spec", lambda name: None)
+    populations.main(["--rounds", "1", "--seconds", "0.1"])
+    measured = json.loads((tmp_path / "populations.json").read_text())
+    result = measured["results"]["tiny"]
+    assert measured["machine"] == training.hardware() and measured["versions"]["jax"] == jax.__version__
+    assert set(result["formulations"]["seconds"]) == set(training.FORMULATIONS)
+    assert populations.slope(result["members"], result["memory"]["compiler"]) > 0
+    (ours,), (flax,) = result["loops"]["ours"], result["loops"]["flax"]
+    assert min(ours["rate"], flax["rate"], ours["memory"], flax["memory"]) > 0
+    table = capsys.readouterr().out
+    assert f"flax  {flax['rate']:.1f}" in " ".join(table.split()).replace("flax ", "flax  ")
+    assert f"{ours['rate'] / flax['rate']:.2f}" in table and "torch" in table and "not installed" in table
+
+
+def test_an_unknown_network_is_refused_before_anything_runs(capsys):
+    with pytest.raises(SystemExit):
+        populations.main(["--only", "M,N"])
+    assert "N: only M, gray, color are measured" in capsys.readouterr().err
