@@ -1,12 +1,13 @@
 # make book    the rendered book, in _build/html
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
+# make bench   the engine beside loops in Flax and PyTorch (a quarter of an hour, on a machine that does nothing else)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book test train lock environment clean
+.PHONY: book test train bench lock environment clean
 
 book: environment
 	$(run) -m topo book
@@ -18,6 +19,9 @@ test: environment
 
 train: environment
 	$(run) -m topo train
+
+bench: environment
+	$(run) -m benchmarks.populations
 
 environment: $(VENV)/installed
 

@@ -154,14 +154,14 @@ def report(measured):
             memory = max(each["memory"] for each in loops[who])
             rows.append((network, who, speed, f"{ratio(loops['ours'], loops[who]):.2f}", f"{memory / _MIB:.0f} MiB"))
         each = {kind: slope(result["members"], held) / _MIB for kind, held in result["memory"].items()}
-        times = ", ".join(f"{name} {1e3 * s:.0f} ms" for name, s in result["formulations"]["seconds"].items())
+        times = ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in result["formulations"]["seconds"].items())
         counts = ", ".join(map(str, result["members"]))
         notes.append(f"{network}: on one thread {times} a network-iteration, so {result['formulations']['formulation']};")
         notes.append(f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), {each['compiler']:.1f} MiB by the compiler")
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     line = lambda row: "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<>>>", widths)).rstrip()
     versions = ", ".join(f"{package} {number}" for package, number in measured["versions"].items())
-    head = f"{measured['date']}, {measured['machine']}\n{versions}\n{measured['rounds']} rounds of {measured['seconds']:g} s, batch 128"
+    head = f"{measured['date']}, {measured['machine']}\n{versions}\n{measured['rounds']} rounds of {measured['seconds']:g} s, batch {training.Training.batch}"
     return "\n".join([head, "", *map(line, [header, *rows]), "", *notes])
 
 

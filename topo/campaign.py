@@ -304,7 +304,7 @@ class _Bar:
         from tqdm import tqdm
 
         total = wanted.networks * wanted.iterations
-        self._bar = tqdm(total=total, unit="iteration", unit_scale=True, disable=not shown, smoothing=0.02, desc=str(wanted.training.architecture))
+        self._bar = tqdm(total=total, unit="it", unit_scale=True, disable=not shown, smoothing=0.02, desc=str(wanted.training.architecture))
         self._members, self._reached = {}, {}
 
     def __enter__(self):
