@@ -1,6 +1,8 @@
 import gzip
 import hashlib
 import http.server
+import io
+import tarfile
 import threading
 
 import numpy as np
@@ -107,6 +109,84 @@ def test_a_file_with_other_content_or_a_damaged_one_is_refused(tmp_path, monkeyp
     (tmp_path / "file.gz").write_bytes(gzip.compress(CONTENT)[:-20])
     with pytest.raises(ValueError, match="cannot be read"):
         datasets.find(file)
+
+
+def packed(records, home):
+    """A tar.gz of two files as bytes, the PackedFiles in it; of the second one only the first byte of each record counts."""
+    contents = {"set/a.bin": CONTENT[:5000], "set/b.bin": records.tobytes()}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    whole = datasets.RemoteFile("set.tar.gz", hashlib.md5(stream.getvalue()).hexdigest(), (home + "set.tar.gz",), "md5")
+    labels = records[:, 0].tobytes()
+    files = [
+        datasets.PackedFile("set/a.bin", hashlib.sha256(CONTENT[:5000]).hexdigest(), archive=whole),
+        datasets.PackedFile("set/b.bin", hashlib.sha256(labels).hexdigest(), archive=whole, record=records.shape[1]),
+    ]
+    return stream.getvalue(), files
+
+
+def test_packed_files_come_out_of_one_download(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    records = np.random.default_rng(1).integers(0, 256, (30, 7), np.uint8)
+    body, files = packed(records, home)
+    monkeypatch.setattr(Home, "body", body)
+    assert datasets.find(files[0]).read_bytes() == CONTENT[:5000]
+    assert datasets.find(files[1]).read_bytes() == records.tobytes()
+    assert Home.requests == [None]
+    records[:, 1:] = 0
+    (tmp_path / "set" / "b.bin").write_bytes(records.tobytes())
+    assert datasets.find(files[1]) == tmp_path / "set" / "b.bin"
+    records[3, 0] ^= 1
+    (tmp_path / "set" / "b.bin").write_bytes(records.tobytes())
+    with pytest.raises(ValueError, match="not the official file"):
+        datasets.find(files[1])
+
+
+def test_an_archive_that_lacks_a_file_or_cannot_be_had_is_named(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    body, (known, _) = packed(np.zeros((2, 2), np.uint8), home)
+    with pytest.raises(FileNotFoundError, match="set.tar.gz is not here.*downloading is switched off"):
+        datasets.find(known, download=False)
+    monkeypatch.setattr(Home, "body", body)
+    with pytest.raises(ValueError, match="set.tar.gz cannot be unpacked.*set/c.bin"):
+        datasets.find(datasets.PackedFile("set/c.bin", "0", archive=known.archive))
+
+
+def test_records_of_cifar_are_a_label_and_three_planes(tmp_path):
+    path = tmp_path / "batch.bin"
+    planes = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
+    path.write_bytes(b"".join(bytes([label]) + image.tobytes() for label, image in zip((7, 2), planes)))
+    images, labels = datasets._cifar_batch(path)
+    assert labels.tolist() == [7, 2] and images.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(images[1, 5, 6], planes[1, :, 5, 6])
+
+
+def test_cifar10_is_the_official_one_and_gray_is_its_luma():
+    try:
+        colour = datasets.cifar10(download=False)
+    except FileNotFoundError:
+        pytest.skip("CIFAR-10 is not in $TOPO_DATA or data/cache")
+    assert colour.train_images.shape == (50_000, 32, 32, 3) and colour.test_images.shape == (10_000, 32, 32, 3)
+    assert np.bincount(colour.train_labels).tolist() == [5000] * 10 == (5 * np.bincount(colour.test_labels)).tolist()
+    gray = datasets.cifar10_gray(download=False)
+    assert gray.train_images.shape == (50_000, 32, 32, 1) and gray.train_images.dtype == np.float32
+    expected = colour.train_images[7].astype(float) @ [0.2989, 0.5870, 0.1140]
+    np.testing.assert_allclose(gray.train_images[7, ..., 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", datasets.LOADERS)
+def test_a_stand_in_has_the_shape_of_its_data_set(name):
+    noise = datasets.stand_in(name)
+    try:
+        real = datasets.LOADERS[name](download=False) if name != "digits" else datasets.digits()
+    except FileNotFoundError:
+        pytest.skip(f"{name} is not in $TOPO_DATA or data/cache")
+    assert noise.train_images.shape == real.train_images.shape and noise.train_images.dtype == real.train_images.dtype
+    assert noise.train_labels.shape == real.train_labels.shape and set(noise.train_labels) == set(real.train_labels)
 
 
 def test_idx_files_are_parsed_and_others_refused(tmp_path):

@@ -150,13 +150,13 @@ def _how_to_get(file, reason):
 def fetch(file, target, progress=True):
     """Download a RemoteFile to `target`, resuming what an earlier try left, and verify it before it takes its name.
 
-    A PackedFile is taken out of its archive, which lies beside the folder of its target. Returns the path. Raises
+    A PackedFile is taken out of its archive, which is found or downloaded like any other file. Returns the path. Raises
     FileNotFoundError where no home answers, ValueError where the content is wrong.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(file, PackedFile):
-        return _unpack(file, target, progress)
+        return _unpack(file, target)
     part = target.with_name(target.name + ".part")
     reason = "no address"
     for url in file.urls:
@@ -176,14 +176,12 @@ def fetch(file, target, progress=True):
     raise FileNotFoundError(_how_to_get(file, reason))
 
 
-def _unpack(file, target, progress):
-    packed = target.parent.parent / file.archive.path
-    if not packed.exists():
-        fetch(file.archive, packed, progress)
+def _unpack(file, target):
+    packed = find(file.archive)
     try:
         with tarfile.open(packed) as archive:
             content = archive.extractfile(file.path).read()
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+    except (EOFError, KeyError, tarfile.TarError) as error:
         raise ValueError(f"{packed} cannot be unpacked ({error}); delete it and it will be fetched again") from None
     part = target.with_name(f"{target.name}.part")
     part.write_bytes(content)
