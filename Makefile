@@ -13,7 +13,7 @@ book: environment
 	$(run) -m topo book
 
 test: environment
-	$(run) -m ruff check topo tests
+	$(run) -m ruff check topo tests benchmarks
 	$(run) -m pytest -n 2 --dist loadfile
 	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book
 

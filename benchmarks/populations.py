@@ -26,9 +26,8 @@ CASES = {
     "color": ("C(64,32,64)", "cifar10"),
 }
 LOOPS = {"ours": "benchmarks.populations", "flax": "benchmarks.flax_loop", "torch": "benchmarks.torch_loop"}
-MEMBERS = (1, 5, 20)  # held at once while their memory is measured
+MEMBERS = (1, 10, 50)  # held at once while their memory is measured; fewer drown in how much a process takes anyway
 _MIB = 2**20
-_SINGLE_THREAD = campaign._SINGLE_THREAD
 _afresh = partial(afresh, JAX_PLATFORMS="cpu")
 
 
@@ -54,11 +53,11 @@ def measure(architecture, dataset, seconds, formulation):
     Each worker advances a chunk of members; all do as many iterations, about `seconds` long, and begin together.
     formulation: a name of training.FORMULATIONS.
     """
-    with campaign._client(training.processors(), None) as client:
+    with campaign.dask_client(training.processors(), None) as client:
         addresses = list(client.nthreads())
 
         def on_all(iterations):
-            chunks = [range(n * campaign._CHUNK, (n + 1) * campaign._CHUNK) for n in range(len(addresses))]
+            chunks = [range(n * campaign.CHUNK, (n + 1) * campaign.CHUNK) for n in range(len(addresses))]
             task = lambda members, address: client.submit(
                 _advance, architecture, dataset, formulation, members, iterations, workers=[address], pure=False
             )
@@ -67,7 +66,7 @@ def measure(architecture, dataset, seconds, formulation):
         slowest = max(elapsed for elapsed, _ in on_all(1))
         iterations = max(2, round(seconds / slowest))
         parts = on_all(iterations)
-    rate = sum(campaign._CHUNK * iterations / elapsed for elapsed, _ in parts)
+    rate = sum(campaign.CHUNK * iterations / elapsed for elapsed, _ in parts)
     return {"rate": rate, "memory": sum(memory for _, memory in parts)}
 
 
@@ -105,9 +104,9 @@ def run(names, rounds, seconds):
 
         for name in names:
             case, own = CASES[name], "benchmarks.populations"
-            choice = measured("formulations", f"{own}.formulations", *case, **_SINGLE_THREAD)
+            choice = measured("formulations", f"{own}.formulations", *case, **campaign.SINGLE_THREAD)
             settings = {"ours": (choice["formulation"],)}
-            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **_SINGLE_THREAD) for n in MEMBERS]
+            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **campaign.SINGLE_THREAD) for n in MEMBERS]
             loops = {who: [] for who in installed}
             for _ in range(rounds):
                 for who in installed:

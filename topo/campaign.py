@@ -22,8 +22,8 @@ from topo.training import CHECKPOINTS
 
 # One thread to a network, and several networks side by side, beats threads that share one network: 23 against 35 ms
 # for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors.
-_SINGLE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-_CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
+SINGLE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
 _TOPIC = "topo"
 
 
@@ -186,7 +186,7 @@ def _advance_on_worker(unit):
 
 
 @contextmanager
-def _client(workers, scheduler):
+def dask_client(workers, scheduler):
     """A Dask client: of the cluster at `scheduler`, or of worker processes of one thread each on this machine."""
     from distributed import Client, LocalCluster
 
@@ -198,7 +198,7 @@ def _client(workers, scheduler):
         with client:
             yield client
         return
-    options = dict(threads_per_worker=1, processes=True, memory_limit=0, env=_SINGLE_THREAD)
+    options = dict(threads_per_worker=1, processes=True, memory_limit=0, env=SINGLE_THREAD)
     quiet = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
     with LocalCluster(workers, **options, **quiet) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
@@ -241,7 +241,7 @@ def train(wanted, workers=None, scheduler=None, chunk=None, every=200, folder=CH
         if scheduler is None and workers is None and jax.default_backend() != "cpu":
             return training.join(_train_here(wanted, chunk, every, folder, bar))
         workers = workers or training.processors()
-        with _client(workers, scheduler) as client:
+        with dask_client(workers, scheduler) as client:
             return training.join(_train_there(client, wanted, workers, chunk, every, folder, bar, ship=scheduler is not None))
 
 
@@ -262,7 +262,7 @@ def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
 
     if chunk is None:
         record = client.submit(_record, wanted.training, pure=False).result()
-        chunk = _members_at_once(record["measured"], wanted.networks, workers, _CHUNK, record["memory"])
+        chunk = _members_at_once(record["measured"], wanted.networks, workers, CHUNK, record["memory"])
     reports = queue.SimpleQueue()
     client.subscribe_topic(_TOPIC, lambda event: reports.put(event[1]))
     units = list(_units(wanted, chunk, every, folder, ship))
@@ -387,10 +387,10 @@ def _seconds_each(trainings, workers):
         records = {wanted: training.measured(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
     seconds = {}
-    with _client(workers, None) as client:
+    with dask_client(workers, None) as client:
         for wanted in dict.fromkeys(trainings):
             client.submit(training.measured, wanted, pure=False).result()
-            futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in enumerate(client.scheduler_info()["workers"])]
+            futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in enumerate(client.nthreads())]
             seconds[wanted] = float(np.median([future.result() for future in futures])) / workers
     return seconds
 

@@ -189,9 +189,10 @@ def _block_backward(pool, normalized, residuals, gradient):
     images, kernel, winner, activations = residuals
     height, width, channels, filters = kernel.shape
 
-    def phases(winner, activations, gradient):
-        if normalized:
-            (gradient,) = _normalize_backward(activations, gradient)
+    if normalized:  # in a loop of its own, or the compiler computes it anew for each entry of a pooling window
+        gradient = _ungrouped(lax.map(lambda group: _normalize_backward(*group)[0], _grouped(activations, gradient)))
+
+    def phases(winner, gradient):
         return _unpool(gradient, winner, *pool), jnp.where(winner >= 0, gradient, 0).sum((0, 1, 2))
 
     total = lambda left, right: jnp.tensordot(left, right, ((0, 1, 2), (0, 1, 2)))
@@ -205,9 +206,9 @@ def _block_backward(pool, normalized, residuals, gradient):
 
         patches, unpatch = jax.vjp(lambda images: _patch_phases(images, kernel, pool[1]), images)
         start = jnp.zeros((height * width * channels, filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
-        (d_weights, d_bias), _ = lax.scan(group_backward, start, _grouped(patches, winner, activations, gradient))
+        (d_weights, d_bias), _ = lax.scan(group_backward, start, _grouped(patches, winner, gradient))
         # Outside the loop, so that it costs nothing where the images are data and nobody asks for their gradient.
-        d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(winner, activations, gradient)[0]]
+        d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(winner, gradient)[0]]
         return *unpatch(jnp.stack(d_patches, axis=3)), d_weights.reshape(kernel.shape), d_bias
 
     weights = kernel.transpose(0, 1, 3, 2).reshape(-1, channels)
@@ -219,7 +220,7 @@ def _block_backward(pool, normalized, residuals, gradient):
         return jax.tree.map(jnp.add, sums, (total(images, reached), d_bias)), reached @ weights
 
     start = jnp.zeros((channels, height * width * filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
-    (d_weights, d_bias), d_images = lax.scan(group_backward, start, _grouped(images, winner, activations, gradient))
+    (d_weights, d_bias), d_images = lax.scan(group_backward, start, _grouped(images, winner, gradient))
     d_kernel = d_weights.reshape(channels, height, width, filters).transpose(1, 2, 0, 3)
     return _ungrouped(d_images), d_kernel, d_bias
 
