@@ -104,9 +104,9 @@ def run(names, rounds, seconds):
 
         for name in names:
             case, own = CASES[name], "benchmarks.populations"
-            choice = measured("formulations", f"{own}.formulations", *case, **campaign.SINGLE_THREAD)
+            choice = measured("formulations", f"{own}.formulations", *case, **campaign.WORKER_ENVIRONMENT)
             settings = {"ours": (choice["formulation"],)}
-            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **campaign.SINGLE_THREAD) for n in MEMBERS]
+            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **campaign.WORKER_ENVIRONMENT) for n in MEMBERS]
             loops = {who: [] for who in installed}
             for _ in range(rounds):
                 for who in installed:

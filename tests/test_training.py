@@ -238,7 +238,7 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    environment = {**os.environ, **campaign.SINGLE_THREAD}
+    environment = {**os.environ, **campaign.WORKER_ENVIRONMENT}
     file = tmp_path / "scheduler.json"
     dask = lambda name, *words: subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard", *words],
                                                  cwd=there, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
