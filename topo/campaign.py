@@ -7,6 +7,7 @@ import json
 import logging
 import queue
 import time
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -31,7 +32,6 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
 }
 CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
-_TOPIC = "topo"
 
 
 @dataclass(frozen=True)
@@ -180,14 +180,13 @@ def _advance(unit, devices=None, report=lambda iteration, loss: None):
     return chunk.population(unit.snapshots), None if unit.content is None else unit.path.read_bytes()
 
 
-def _advance_on_worker(unit):
+def _advance_on_worker(unit, topic):
     from distributed import get_worker
 
     worker, first = get_worker(), unit.members[0]
 
     def report(iteration, loss):
-        loss = np.asarray(loss, float)
-        worker.log_event(_TOPIC, (first, int(iteration), float(loss[np.isfinite(loss)].mean()) if np.isfinite(loss).any() else None))
+        worker.log_event(topic, (first, int(iteration), np.asarray(loss).tolist()))
 
     return _advance(unit, report=report)
 
@@ -275,12 +274,12 @@ def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
     if chunk is None:
         record = client.submit(_record, wanted.training, pure=False).result()
         chunk = _members_at_once(record["measured"], wanted.networks, workers, CHUNK, record["memory"])
-    reports = queue.SimpleQueue()
-    client.subscribe_topic(_TOPIC, lambda event: reports.put(event[1]))
+    reports, topic = queue.SimpleQueue(), f"topo-{uuid.uuid4()}"
+    client.subscribe_topic(topic, lambda event: reports.put(event[1]))
     units = list(_units(wanted, chunk, every, folder, ship))
     for unit in units:
         bar.expect(unit)
-    futures = {client.submit(_advance_on_worker, unit, pure=False): unit for unit in units}
+    futures = {client.submit(_advance_on_worker, unit, topic, pure=False): unit for unit in units}
     parts, pending = [], set(futures)
     while pending:
         finished = {future for future in pending if future.done()}
@@ -329,16 +328,17 @@ class _Bar:
         self._members[unit.members[0]] = unit.members
 
     def show(self, first, iteration, loss):
-        members = self._members[first]
-        if first not in self._reached and iteration and not self._bar.disable:  # earlier runs say nothing of the speed
-            self._bar.initial += len(members) * iteration
+        """Note that the chunk whose first member is `first` has reached `iteration`; its first note counts as done before."""
+        members, before = self._members[first], self._reached.get(first)
         self._reached[first] = iteration
-        if loss is not None:
-            loss = np.asarray(loss, float)
-            text = f"members {members[0]}-{members[-1]} at {iteration}, loss {np.nanmean(loss):.3f}" if np.isfinite(loss).any() else ""
-            self._bar.set_postfix_str(text, refresh=False)
-        done = sum(len(self._members[key]) * reached for key, reached in self._reached.items())
-        self._bar.update(done - self._bar.n)
+        if before is None:
+            for count in ("n", "last_print_n", "initial"):
+                setattr(self._bar, count, getattr(self._bar, count, 0) + len(members) * iteration)
+            return
+        if loss is not None and np.isfinite(loss).any():
+            mean = np.mean(loss, where=np.isfinite(loss))
+            self._bar.set_postfix_str(f"members {members[0]}-{members[-1]} at {iteration}, loss {mean:.3f}", refresh=False)
+        self._bar.update(len(members) * (iteration - before))
 
 
 def keep(name, wanted, trained, folder=archive.DATA):
