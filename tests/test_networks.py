@@ -33,8 +33,13 @@ CASES = [
 
 def pulled_back(operation, image_shape, kernel_shape, options):
     arguments = draw(image_shape), draw(kernel_shape, 1, 0.3), draw(kernel_shape[-1:], 2)
-    output, pullback = jax.vjp(lambda *arguments: operation(*arguments, *options), *arguments)
-    return output, pullback(draw(output.shape, 3))
+
+    @jax.jit
+    def both_ways(*arguments):
+        output, pullback = jax.vjp(lambda *arguments: operation(*arguments, *options), *arguments)
+        return output, pullback(draw(output.shape, 3))
+
+    return both_ways(*arguments)
 
 
 @pytest.mark.parametrize("image_shape, kernel_shape, options", CASES)
@@ -95,9 +100,7 @@ def test_odd_images_are_refused():
     ],
 )
 def test_zero_removes_a_block(text, shapes):
-    params = networks.build(Architecture.parse(text)).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
-    kernels = {name: value.shape for name, value in flatten_dict(params, sep="/").items() if name.endswith("kernel")}
-    assert kernels == shapes
+    assert kernels_of(text, (1, 28, 28, 1)) == shapes
 
 
 def test_initial_weights_are_truncated_at_two_deviations_and_biases_constant():
@@ -117,15 +120,15 @@ def test_dropout_acts_in_training_only():
     assert not np.allclose(one, two)
 
 
-def shapes(text, image=(1, 24, 24, 3), **options):
-    params = networks.build(Architecture.parse(text), **options).init(jax.random.key(0), jnp.zeros(image))["params"]
+def kernels_of(text, image=(1, 24, 24, 3), **options):
+    params = jax.eval_shape(networks.build(Architecture.parse(text), **options).init, jax.random.key(0), jnp.zeros(image))["params"]
     return {name: value.shape for name, value in flatten_dict(params, sep="/").items() if name.endswith("kernel")}
 
 
 def test_the_c_family_is_table_2():
-    assert shapes("C(4,3,5)") == {"conv1/kernel": (3, 3, 3, 4), "conv2/kernel": (3, 3, 4, 3), "dense/kernel": (432, 5), "readout/kernel": (5, 10)}
-    assert shapes("C(4,0,5)") == {"conv1/kernel": (3, 3, 3, 4), "dense/kernel": (576, 5), "readout/kernel": (5, 10)}
-    assert shapes("C(4,3,5)", max_pooling=False)["dense/kernel"] == (1728, 5)
+    assert kernels_of("C(4,3,5)") == {"conv1/kernel": (3, 3, 3, 4), "conv2/kernel": (3, 3, 4, 3), "dense/kernel": (432, 5), "readout/kernel": (5, 10)}
+    assert kernels_of("C(4,0,5)") == {"conv1/kernel": (3, 3, 3, 4), "dense/kernel": (576, 5), "readout/kernel": (5, 10)}
+    assert kernels_of("C(4,3,5)", max_pooling=False)["dense/kernel"] == (1728, 5)
     params = networks.build(Architecture.parse("C(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)))["params"]
     limits = {name: float(np.abs(layer["kernel"]).max()) for name, layer in params.items()}
     biases = {name: float(layer["bias"][0]) for name, layer in params.items()}
@@ -135,7 +138,7 @@ def test_the_c_family_is_table_2():
 
 
 def test_the_deep_network_has_vgg16s_thirteen_layers():
-    kernels = shapes("D(2)", (1, 32, 32, 3))
+    kernels = kernels_of("D(2)", (1, 32, 32, 3))
     assert kernels.pop("readout/kernel") == (16, 10)
     widths = [kernels[f"conv{layer}/kernel"][-1] for layer in range(1, 14)]
     assert len(kernels) == 13 and widths == [2, 2, 4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16]
@@ -147,11 +150,11 @@ def test_both_formulations_are_the_same_network(text):
     architecture = Architecture.parse(text)
     images = draw((4, 32, 32, 1))
     fused, plain = (networks.build(architecture, operation=operation) for operation in (networks.block, networks.block_reference))
-    params = fused.init(jax.random.key(0), images)
+    params = jax.jit(fused.init)(jax.random.key(0), images)
 
-    def loss(network, params):
-        return (network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)}) ** 2).sum()
+    def gradient(network):
+        return jax.jit(jax.grad(lambda params: (network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)}) ** 2).sum()))(params)
 
-    ours, theirs = (jax.grad(lambda params, network=network: loss(network, params))(params) for network in (fused, plain))
+    ours, theirs = gradient(fused), gradient(plain)
     for left, right in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
         np.testing.assert_allclose(left, right, atol=1e-5 * float(jnp.abs(right).max()) + 1e-7)

@@ -417,9 +417,10 @@ def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, mon
     monkeypatch.setattr(campaign, "POPULATIONS", {"small": goal, "none": goal})
     campaign.keep("small", half, population, tmp_path)
     small, none = campaign.listing(["small", "none"], tmp_path, workers=1)
-    assert (small["archived"], small["here"], small["paper"]) == ("4 x 20", "4 x 40", "10 x 100")
-    assert none["archived"] == "nothing" and float(none["ms a network-iteration"]) > 0
-    assert campaign._missing((4, 20), (10, 100)) == 920 and campaign._missing((100, 1000), (40, 1000)) == 0
+    assert (small["archived"], small["ours"], small["the paper's"]) == ("4 x 20", "4 x 40", "10 x 100")
+    assert none["archived"] == "nothing" and float(none["ms an iteration"]) > 0
+    assert campaign._cost(0.1, 2, (4, 20), (10, 100)) == pytest.approx(46) and campaign._cost(0.1, 2, (100, 1000), (40, 1000)) == 0
+    assert campaign._cost(0.1, 2, (0, 0), (1, 100)) == pytest.approx(10)
 
 
 @pytest.mark.parametrize("seconds, words", [(0, "none"), (2, "1 min"), (3000, "50 min"), (7200, "2.0 h"), (864_000, "10.0 days")])

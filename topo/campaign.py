@@ -245,15 +245,19 @@ def train(wanted, workers=None, scheduler=None, chunk=None, every=200, folder=CH
     checkpoints and ends with the same bytes. Raises ValueError for a checkpoint that cannot be used, a scheduler that
     does not answer, or where no member kept finite weights; OSError where a checkpoint cannot be written.
     """
-    import jax
-
     Path(folder).mkdir(parents=True, exist_ok=True)
     with _Bar(wanted, progress) as bar:
-        if scheduler is None and workers is None and jax.default_backend() != "cpu":
+        if scheduler is None and workers is None and _accelerated():
             return training.join(_train_here(wanted, chunk, every, folder, bar))
         workers = workers or training.processors()
         with dask_client(workers, scheduler) as client:
             return training.join(_train_there(client, wanted, workers, chunk, every, folder, bar, ship=scheduler is not None))
+
+
+def _accelerated():
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def _train_here(wanted, chunk, every, folder, bar):
@@ -372,30 +376,28 @@ def listing(names=POPULATIONS, folder=archive.DATA, workers=None):
     machine has no record of it yet. Returns a list of dicts with the same keys.
     """
     held = archive.manifest(folder)
-    workers = workers or training.processors()
+    workers = 1 if _accelerated() else workers or training.processors()
     seconds = _seconds_each([POPULATIONS[name].training for name in names], workers)
     rows = []
     for name in names:
         goal, entry = POPULATIONS[name], held.get(name)
         have = (len(entry["members"]), entry["iterations"]) if entry else (0, 0)
-        cost = seconds[goal.training]
+        ours, cost = (goal.networks, goal.iterations), partial(_cost, seconds[goal.training], workers, have)
         rows.append({
             "population": name,
             "archived": _scale(*have) if entry else "nothing",
-            "here": _scale(goal.networks, goal.iterations),
-            "paper": _scale(*goal.paper),
-            "ms a network-iteration": f"{1e3 * cost:.1f}",
-            "left to here": _duration(cost * _missing(have, (goal.networks, goal.iterations))),
-            "left to paper": _duration(cost * _missing(have, goal.paper)),
+            "ours": _scale(*ours),
+            "the paper's": _scale(*goal.paper),
+            "ms an iteration": f"{1e3 * seconds[goal.training]:.1f}",
+            "left to ours": _duration(cost(ours)),
+            "left to the paper's": _duration(cost(goal.paper)),
         })  # fmt: skip
     return rows
 
 
 def _seconds_each(trainings, workers):
-    """{Training: seconds that a network-iteration takes while all workers are busy}."""
-    import jax
-
-    if jax.default_backend() != "cpu":
+    """{Training: seconds that a network-iteration takes one worker while all are busy}, or all accelerators together."""
+    if _accelerated():
         records = {wanted: training.measured(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
     seconds = {}
@@ -403,7 +405,7 @@ def _seconds_each(trainings, workers):
         for wanted in dict.fromkeys(trainings):
             client.submit(training.measured, wanted, pure=False).result()
             futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in enumerate(client.nthreads())]
-            seconds[wanted] = float(np.median([future.result() for future in futures])) / workers
+            seconds[wanted] = float(np.median([future.result() for future in futures]))
     return seconds
 
 
@@ -415,9 +417,10 @@ def _time_one(wanted, member, iterations=8):
     return (time.perf_counter() - start) / iterations
 
 
-def _missing(have, goal):
-    """Network-iterations from one scale to another."""
-    return max(0, goal[0] * goal[1] - min(have[0], goal[0]) * min(have[1], goal[1]))
+def _cost(seconds, workers, have, goal):
+    """Seconds from one scale, (networks, iterations), to another; no more workers can help than there are networks."""
+    missing = max(0, goal[0] * goal[1] - min(have[0], goal[0]) * min(have[1], goal[1]))
+    return missing * seconds / min(workers, goal[0])
 
 
 def _scale(networks, iterations):
