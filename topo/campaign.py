@@ -151,7 +151,7 @@ def checkpoint(wanted, members, folder=CHECKPOINTS):
 
 @dataclass(frozen=True)
 class _Unit:
-    """A unit of work: a chunk of members, how far, and where its checkpoint lies.
+    """A unit of work: a chunk of members, how far, in which of training.FORMULATIONS, and where its checkpoint lies.
 
     content: of the checkpoint that the client has, for a worker that may not see the same folder; b"" where it has
     none; None where the folder is shared.
@@ -163,6 +163,7 @@ class _Unit:
     iterations: int
     snapshots: tuple
     every: int
+    formulation: str
     content: bytes = None
 
 
@@ -173,7 +174,7 @@ def _advance(unit, devices=None, report=lambda iteration, loss: None):
     """Train a unit to its end. Returns its training.Population, and the checkpoint's content where it is asked for."""
     if unit.content and not unit.path.exists():
         write_atomically(unit.path, unit.content)
-    trainer = _trainer(unit.training, formulation=training.measured(unit.training)["formulation"], devices=devices)
+    trainer = _trainer(unit.training, formulation=unit.formulation, devices=devices)
     chunk = training.Chunk(trainer, unit.members, unit.path)
     report(chunk.iteration if chunk.lacks(unit.iterations, unit.snapshots) < unit.iterations else 0, chunk.states.loss)
     chunk.run(unit.iterations, unit.snapshots, unit.every, report)
@@ -215,12 +216,12 @@ def dask_client(workers, scheduler):
         yield client
 
 
-def _units(wanted, size, every, folder, ship):
+def _units(wanted, size, every, formulation, folder, ship):
     for first in range(0, wanted.networks, size):
         members = range(first, min(first + size, wanted.networks))
         path = checkpoint(wanted.training, members, folder)
         content = None if not ship else path.read_bytes() if path.exists() else b""
-        yield _Unit(wanted.training, members, path, wanted.iterations, wanted.snapshots, every, content)
+        yield _Unit(wanted.training, members, path, wanted.iterations, wanted.snapshots, every, formulation, content)
 
 
 def _members_at_once(record, networks, workers, preferred, memory):
@@ -264,10 +265,11 @@ def _train_here(wanted, chunk, every, folder, bar):
     import jax
 
     devices = tuple(jax.local_devices())
+    record = training.measured(wanted.training)
     if chunk is None:
         memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
-        chunk = _members_at_once(training.measured(wanted.training), wanted.networks, 1, wanted.networks, memory)
-    for unit in _units(wanted, chunk, every, folder, ship=False):
+        chunk = _members_at_once(record, wanted.networks, 1, wanted.networks, memory)
+    for unit in _units(wanted, chunk, every, record["formulation"], folder, ship=False):
         bar.expect(unit)
         yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]
 
@@ -275,12 +277,12 @@ def _train_here(wanted, chunk, every, folder, bar):
 def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
     from distributed import KilledWorker
 
+    record, memory = client.submit(_record, wanted.training, pure=False).result()
     if chunk is None:
-        record = client.submit(_record, wanted.training, pure=False).result()
-        chunk = _members_at_once(record["measured"], wanted.networks, workers, CHUNK, record["memory"])
+        chunk = _members_at_once(record, wanted.networks, workers, CHUNK, memory)
     reports, topic = queue.SimpleQueue(), f"topo-{uuid.uuid4()}"
     client.subscribe_topic(topic, lambda event: reports.put(event[1]))
-    units = list(_units(wanted, chunk, every, folder, ship))
+    units = list(_units(wanted, chunk, every, record["formulation"], folder, ship))
     for unit in units:
         bar.expect(unit)
     futures = {client.submit(_advance_on_worker, unit, topic, pure=False): unit for unit in units}
@@ -309,7 +311,7 @@ def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
 def _record(wanted):
     import psutil
 
-    return {"measured": training.measured(wanted), "memory": psutil.virtual_memory().total}
+    return training.measured(wanted), psutil.virtual_memory().total
 
 
 class _Bar:
