@@ -289,12 +289,20 @@ def test_force_layout_is_the_same_every_time(ring):
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_single_node_does_not_fill_the_picture():
+    points = models.primary_circle(np.linspace(0, 6, 50))
+    ax = figures.mapper(graph_of([range(50)], []), points).axes[0]
+    assert np.ptp(ax.get_xlim()) > 10 * discs_of(ax)[1].max()
+
+
 def test_small_components_are_counted_but_not_drawn():
     points = models.primary_circle(np.linspace(0, 6, 200))
     graph = graph_of([range(120), range(100, 197), [197, 198], [198], [199]], [(0, 1), (2, 3)])
     ax = figures.mapper(graph, points, smallest=0.02).axes[0]
     assert len(discs_of(ax)[0]) == 2
     assert texts(ax) == ["not drawn: 3 points in 2 small components"]
+    lonely = graph_of([range(120), range(100, 199), [199]], [(0, 1)])
+    assert texts(figures.mapper(lonely, points, smallest=0.02).axes[0]) == ["not drawn: 1 point in 1 small component"]
     assert len(discs_of(figures.mapper(graph, points, smallest=0.01).axes[0])[0]) == 4
     everything = figures.mapper(graph, points, smallest=0).axes[0]
     assert len(discs_of(everything)[0]) == 5 and texts(everything) == []

@@ -415,7 +415,8 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
     ax = _axes(ax, 6.4, 4.9)
     within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # what others drew stays in view
     discs = _draw_graph(ax, positions, sizes, radii, ends)
-    within += [positions - radii.max(), positions + radii.max()]
+    margin = radii.max() if np.ptp(positions, axis=0).any() else extent / 2  # a single node does not fill the picture
+    within += [positions - margin, positions + margin]
     if thumbnails:
         anchors, centres = _beside(positions, radii, ends, thumbnails, side * extent)
         leaders = np.stack([positions[anchors], centres], axis=1)
@@ -481,7 +482,8 @@ def _large_components(graph, n, smallest):
     if large.all():
         return nodes, ""
     small = (~large).sum()
-    return nodes, f"not drawn: {held[~large].sum()} points in {small} small component{'s' * (small > 1)}"
+    hidden = held[~large].sum()
+    return nodes, f"not drawn: {hidden} point{'s' * (hidden > 1)} in {small} small component{'s' * (small > 1)}"
 
 
 def _edges_within(graph, nodes):
