@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.filters import as_points, check_whole
+from topo.neighbors import spanning_tree_lengths
 
 COVERS = "uniform", "balanced"
 METRICS = "vne", "euclidean"
@@ -33,8 +34,7 @@ def mapper_graph(points, resolution=30, gain=3, *, lens="pca", cover="uniform", 
     lens: "pca" for the first two principal components, or what `Lens` takes.
     cover: "uniform", bins of equal width, or "balanced", of equal count.
     metric: "vne", the variance-normalised Euclidean metric of the paper, or "euclidean".
-    threshold: distance, in the metric, up to which points of a bin are joined; `linkage_threshold` where None, which
-    is what takes long on more than 20,000 points.
+    threshold: distance, in the metric, up to which points of a bin are joined; `linkage_threshold` where None.
     Returns an igraph.Graph as giotto-tda's: vertex attributes "pullback_set_label" (the bin, int),
     "partial_cluster_label" (the cluster in the bin, int), "node_elements" (rows of its points, ascending int64
     array), edge attribute "weight" (points shared, int).
@@ -262,12 +262,9 @@ def merge_heights(points):
     """The distances at which single linkage joins the clusters of a whole cloud: the edges of its spanning tree.
 
     points: (n, d), n >= 2, in the metric's scale. Returns (n - 1,) float64, ascending.
-    Exact; memory grows with n and time with n^2: seconds for 20,000 points, minutes for 200,000.
+    Exact; memory grows linearly in n, time a little faster: seconds for 200,000 points.
     """
-    from sklearn.cluster import AgglomerativeClustering
-
-    tree = AgglomerativeClustering(n_clusters=1, linkage="single", compute_distances=True)
-    return tree.fit(_as_cloud(points)).distances_
+    return spanning_tree_lengths(_as_cloud(points))
 
 
 def linkage_threshold(points, gap=1.75):

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import linkage
+
+from topo import neighbors
+
+SIZES = [(2, 1), (3, 3), (63, 1), (64, 9), (65, 9), (500, 2), (1500, 9), (700, 25), (300, 49)]
+
+
+def clouds(n, d):
+    points = np.random.default_rng(n + d).normal(size=(n, d))
+    return {
+        "in general position": points,
+        "with ties": np.round(points),
+        "with coincident points": np.resize(points[: max(1, n // 20)], (n, d)),
+        "tiny": 1e-200 * points,
+        "huge": 1e200 * points,
+        "far from the origin": 1e6 + 1e-3 * points,
+    }
+
+
+def power_of_two(points):
+    return 2.0 ** np.floor(np.log2(np.abs(points).max() or 1))  # divides without rounding
+
+
+def brute_force(points, k):
+    scale = power_of_two(points)
+    points = points / scale
+    distances = np.sqrt(((points[:, None] - points) ** 2).sum(axis=-1))
+    np.fill_diagonal(distances, np.inf)
+    return scale * np.sort(distances, axis=1)[:, k - 1]
+
+
+@pytest.mark.parametrize("n, d", SIZES)
+def test_kth_distances_equal_brute_force(n, d):
+    for kind, points in clouds(n, d).items():
+        for k in {1, min(7, n - 1), n - 1}:
+            expected = brute_force(points, k)
+            np.testing.assert_allclose(neighbors.kth_distances(points, k), expected, rtol=1e-9, err_msg=kind)
+
+
+@pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (300, 2)])
+def test_an_accelerator_finds_the_same_distances(n, d, monkeypatch):
+    monkeypatch.setattr(neighbors, "_accelerated", lambda: True)
+    monkeypatch.setattr(neighbors, "_PAIRS_AT_ONCE", 2_000)  # several blocks, the last one partly filled
+    for kind, points in clouds(n, d).items():
+        k = min(7, n - 1)
+        distances = neighbors.kth_distances(points.astype(np.float64), k)
+        assert distances.dtype == np.float64
+        np.testing.assert_allclose(distances, brute_force(points, k), rtol=1e-9, err_msg=kind)
+
+
+@pytest.mark.parametrize("n, d", SIZES)
+def test_the_spanning_tree_has_the_heights_of_single_linkage(n, d):
+    for kind, points in clouds(n, d).items():
+        scale = power_of_two(points)
+        expected = scale * linkage(points / scale, "single")[:, 2]
+        lengths = neighbors.spanning_tree_lengths(points)
+        np.testing.assert_allclose(lengths, expected, rtol=1e-6, atol=1e-12 * scale, err_msg=kind)
+
+
+def test_the_spanning_tree_of_separate_clusters():
+    centres = 100 * np.random.default_rng(0).normal(size=(40, 5))
+    points = np.concatenate([centre + clouds(150, 5)["in general position"] for centre in centres])
+    np.testing.assert_allclose(neighbors.spanning_tree_lengths(points), linkage(points, "single")[:, 2], rtol=1e-9)
+
+
+def test_the_spanning_tree_of_one_point_has_no_edge():
+    assert neighbors.spanning_tree_lengths(np.ones((1, 3))).shape == (0,)
+
+
+def test_threads_do_not_change_the_bits(monkeypatch):
+    points = clouds(1500, 9)["in general position"]
+    several = neighbors.kth_distances(points, 30), neighbors.spanning_tree_lengths(points)
+    monkeypatch.setattr(neighbors.config, "NUMBA_NUM_THREADS", 1)
+    np.testing.assert_array_equal(neighbors.kth_distances(points, 30), several[0])
+    np.testing.assert_array_equal(neighbors.spanning_tree_lengths(points), several[1])

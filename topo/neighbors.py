@@ -1,0 +1,306 @@
+"""Exact nearest neighbours and the spanning tree of a point cloud, compiled by numba, on all processors.
+
+Knows distances in a float64 array; must not know what the points stand for. Callers check their input.
+
+The points are sorted into leaves of 64 by a balanced kd-tree and kept coordinate by coordinate, so that one query
+against one leaf is a few vector instructions. A leaf of queries visits the other leaves from the nearest box on,
+while it is in the cache, and leaves out those whose box is beyond what the query still needs.
+"""
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numba import config, njit
+
+_LEAF = 64
+_PAIRS_AT_ONCE = 2**25  # distances that an accelerator holds: 256 MiB
+_compiled = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})  # infinity pads a leaf
+
+
+class _Leaves(NamedTuple):
+    """order (n,): the points leaf by leaf; blocks (leaves, d, 64): their coordinates, the last leaf filled with
+    infinity; low, high (d, leaves): the box of every leaf."""
+
+    order: np.ndarray
+    blocks: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def kth_distances(points, k):
+    """Distance of every point to the k-th nearest of the others: (n,) float64; points (n, d), 1 <= k < n.
+
+    Exact: coordinate differences in float64. On a GPU or TPU that JAX finds, all pairs, a block at a time; on the
+    CPU the leaves above. Memory grows linearly in n, whatever k is.
+    """
+    points, exponent = _scaled(points)
+    squared = _kth_by_pairs(points, k) if _accelerated() else _kth_by_leaves(points, k)
+    return np.ldexp(np.sqrt(squared), exponent)
+
+
+def spanning_tree_lengths(points):
+    """Edge lengths of the Euclidean minimum spanning tree: (n - 1,) float64, ascending; points (n, d), n >= 1.
+
+    Borůvka's algorithm: in every round each component, but for the largest, joins the one nearest to it. What was
+    found for a point stays a lower bound in later rounds, and leaves that lie in the same component are left out.
+    """
+    points, exponent = _scaled(points)
+    leaves = _in_leaves(points)
+    component = np.arange(len(points))
+    squared, partner = np.zeros(len(points)), np.full(len(points), -1)
+    joined, largest = [np.empty(0)], -1
+    while component.any():  # its number is its lowest row: all are 0 when one is left
+        of_leaf = np.append(component, np.full(-len(points) % _LEAF, component[-1])).reshape(-1, _LEAF)
+        whole = np.where((of_leaf == of_leaf[:, :1]).all(axis=1), of_leaf[:, 0], -1)
+        best = np.full(len(points), np.inf)
+        apart = (partner >= 0) & (component[partner] != component)
+        np.minimum.at(best, component[apart], squared[apart])
+        _in_threads(_nearest_elsewhere, leaves, of_leaf.ravel(), whole, largest, squared, partner, best)
+        rows = np.flatnonzero((partner >= 0) & (component[partner] != component) & (component != largest))
+        rows = rows[np.lexsort((squared[rows], component[rows]))]
+        rows = rows[np.diff(component[rows], prepend=-1) > 0]
+        rows = rows[np.argsort(squared[rows], kind="stable")]  # ascending: with ties the tree is minimal all the same
+        joined.append(squared[rows[_unite(component, rows, partner)]])
+        largest = np.bincount(component).argmax()
+    return np.ldexp(np.sqrt(np.sort(np.concatenate(joined))), exponent)
+
+
+def _scaled(points):
+    """The points in float64, divided by a power of two so that no square leaves the float range; and its exponent."""
+    exponent = int(np.frexp(np.abs(points).max())[1])
+    return np.ldexp(points.astype(np.float64), -exponent), exponent
+
+
+def _accelerated():
+    import jax
+
+    return jax.default_backend() != "cpu"
+
+
+def _kth_by_pairs(points, k):
+    import jax
+    from jax.experimental import enable_x64
+
+    with enable_x64():
+
+        @jax.jit
+        def kth(points):
+            def of_one(point):
+                return -jax.lax.top_k(-((points - point) ** 2).sum(axis=1), k + 1)[0][-1]
+
+            return jax.lax.map(of_one, points, batch_size=min(len(points), max(1, _PAIRS_AT_ONCE // len(points))))
+
+        return np.asarray(kth(points))
+
+
+def _kth_by_leaves(points, k):
+    leaves = _in_leaves(points)
+    in_order, squared = np.empty((2, len(points)))
+    _in_threads(_kth_nearest, leaves, k + 1, in_order)  # the point itself is among its k + 1 nearest
+    squared[leaves.order] = in_order
+    return squared
+
+
+def _in_leaves(points):
+    n, d = points.shape
+    count = -(-n // _LEAF)
+    order = np.arange(n)
+    parts = [(0, count)]
+    while parts:
+        first, last = parts.pop()
+        if last - first > 1:
+            middle = (first + last) // 2
+            rows = order[first * _LEAF : last * _LEAF]
+            axis = np.ptp(points[rows], axis=0).argmax()
+            rows[:] = rows[np.argpartition(points[rows, axis], (middle - first) * _LEAF)]
+            parts += [(first, middle), (middle, last)]
+    padded = np.full((count * _LEAF, d), np.inf)
+    padded[:n] = points[order]
+    memory = np.empty(padded.size + 8)
+    start = -memory.ctypes.data % 64 // 8  # whole cache lines: a vector that straddles two costs double
+    blocks = memory[start : start + padded.size].reshape(count, d, _LEAF)
+    blocks[:] = padded.reshape(count, _LEAF, d).transpose(0, 2, 1)
+    padded[n:] = points[order[-1]]
+    boxed = padded.reshape(count, _LEAF, d)
+    return _Leaves(order, blocks, np.ascontiguousarray(boxed.min(axis=1).T), np.ascontiguousarray(boxed.max(axis=1).T))
+
+
+def _in_threads(kernel, leaves, *arguments):
+    threads = config.NUMBA_NUM_THREADS
+    cuts = np.linspace(0, len(leaves.blocks), 16 * threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda first, last: kernel(leaves, first, last, *arguments), cuts[:-1], cuts[1:]))
+
+
+@_compiled
+def _boxes_to_boxes(leaves, a, squared):
+    squared[:] = 0
+    for axis in range(len(leaves.low)):
+        low, high = leaves.low[axis, a], leaves.high[axis, a]
+        for b in range(len(squared)):
+            gap = max(max(leaves.low[axis, b] - high, low - leaves.high[axis, b]), 0.0)
+            squared[b] += gap * gap
+
+
+@_compiled
+def _points_to_box(leaves, a, b, squared):
+    points = leaves.blocks[a]
+    squared[:] = 0
+    for axis in range(len(points)):
+        low, high = leaves.low[axis, b], leaves.high[axis, b]
+        for i in range(_LEAF):
+            gap = max(max(low - points[axis, i], points[axis, i] - high), 0.0)
+            squared[i] += gap * gap
+
+
+@_compiled
+def _point_to_points(points, i, others, squared):
+    """Squared distances of point i to the others; returns the least. Four coordinates a pass save memory traffic."""
+    d = len(points)
+    axis = d % 4
+    squared[:] = 0
+    for lone in range(axis):
+        x = points[lone, i]
+        for j in range(_LEAF):
+            step = others[lone, j] - x
+            squared[j] += step * step
+    while axis < d:
+        x, y, z, w = points[axis, i], points[axis + 1, i], points[axis + 2, i], points[axis + 3, i]
+        for j in range(_LEAF):
+            dx, dy = others[axis, j] - x, others[axis + 1, j] - y
+            dz, dw = others[axis + 2, j] - z, others[axis + 3, j] - w
+            squared[j] += (dx * dx + dy * dy) + (dz * dz + dw * dw)
+        axis += 4
+    least = squared[0]
+    for j in range(_LEAF):
+        least = min(least, squared[j])
+    return least
+
+
+@_compiled
+def _smallest(values, count, k):
+    """Move the k smallest of the first `count` values to the front, and return the largest of them (quickselect)."""
+    first, last = 0, count - 1
+    while first < last:
+        a, b, c = values[first], values[(first + last) // 2], values[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            last = j
+        elif k - 1 >= i:
+            first = i
+        else:
+            break
+    return values[k - 1]
+
+
+@_compiled
+def _kth_nearest(leaves, first, last, k, result):
+    """result[row]: the k-th smallest squared distance of the point in that row of the order, itself included."""
+    full = 2 * k + 2 * _LEAF
+    nearest, held = np.empty((_LEAF, full + _LEAF)), np.empty(_LEAF, np.int64)
+    to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(_LEAF), np.empty(_LEAF)
+    limit = np.empty(_LEAF)
+    for a in range(first, last):
+        queries = min(_LEAF, len(result) - a * _LEAF)
+        held[:] = 0
+        limit[:] = 0
+        limit[:queries] = np.inf
+        widest = np.inf
+        _boxes_to_boxes(leaves, a, to_boxes)
+        for b in np.argsort(to_boxes):
+            if to_boxes[b] >= widest:
+                break
+            _points_to_box(leaves, a, b, to_box)
+            for i in range(queries):
+                if to_box[i] >= limit[i]:
+                    continue
+                if _point_to_points(leaves.blocks[a], i, leaves.blocks[b], to_points) >= limit[i]:
+                    continue
+                count = held[i]
+                for j in range(_LEAF):
+                    nearest[i, count] = to_points[j]  # overwritten by the next unless it is kept
+                    count += to_points[j] < limit[i]
+                if count >= full:
+                    limit[i] = _smallest(nearest[i], count, k)
+                    count = k
+                held[i] = count
+            widest = limit.max()
+        for i in range(queries):
+            result[a * _LEAF + i] = _smallest(nearest[i], held[i], k)
+
+
+@_compiled
+def _nearest_elsewhere(leaves, first, last, component, whole, largest, squared, partner, best):
+    """The nearest point of another component, where it may be the nearest to the whole component.
+
+    component: of every row of the order, padded; whole: of every leaf, -1 where it holds several; largest: the one
+    that is left out. squared, partner: by row, what earlier rounds found, a lower bound and where it was reached, or
+    -1. best: by component, the nearest so far. The last three are brought up to date. Threads share `best`: one may
+    overwrite another's, which loosens a bound and no more.
+    """
+    to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(_LEAF), np.empty(_LEAF)
+    limit = np.empty(_LEAF)
+    for a in range(first, last):
+        rows = range(a * _LEAF, min((a + 1) * _LEAF, len(squared)))
+        limit[:] = 0
+        for i, row in enumerate(rows):
+            own = component[row]
+            known = partner[row] >= 0 and component[partner[row]] != own
+            if own != largest and not known and squared[row] < best[own]:
+                limit[i], partner[row] = best[own], -1
+        widest = limit.max()
+        if widest == 0:
+            continue
+        _boxes_to_boxes(leaves, a, to_boxes)
+        for b in np.argsort(to_boxes):
+            if to_boxes[b] >= widest:
+                break
+            if whole[b] >= 0 and whole[b] == whole[a]:
+                continue
+            _points_to_box(leaves, a, b, to_box)
+            for i, row in enumerate(rows):
+                own = component[row]
+                if best[own] < limit[i]:
+                    limit[i], partner[row] = best[own], -1
+                if whole[b] == own or to_box[i] >= limit[i]:
+                    continue
+                if _point_to_points(leaves.blocks[a], i, leaves.blocks[b], to_points) >= limit[i]:
+                    continue
+                for j in range(_LEAF):
+                    if to_points[j] < limit[i] and component[b * _LEAF + j] != own:
+                        limit[i], partner[row] = to_points[j], b * _LEAF + j
+                best[own] = min(best[own], limit[i])
+            widest = limit.max()
+        for i, row in enumerate(rows):
+            squared[row] = max(squared[row], limit[i])
+
+
+@_compiled
+def _root(parent, row):
+    while parent[row] != row:
+        parent[row] = parent[parent[row]]
+        row = parent[row]
+    return row
+
+
+@_compiled
+def _unite(component, rows, partner):
+    """Join the components of every row and its partner, in this order; which of them were still two: (rows,) bool."""
+    joins = np.zeros(len(rows), np.bool_)
+    for number, row in enumerate(rows):
+        a, b = _root(component, row), _root(component, partner[row])
+        component[max(a, b)] = min(a, b)
+        joins[number] = a != b
+    for row in range(len(component)):
+        component[row] = _root(component, row)
+    return joins
