@@ -1,5 +1,7 @@
 """A small checkout: the real package and configuration around a book of two short chapters."""
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -7,6 +9,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
+if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
+    os.environ["TOPO_CHECKPOINTS"] = tempfile.mkdtemp(prefix="topo-tests-")  # not among those of a real training
 
 PARAMETERS = """k: int = 200               # neighbour whose distance estimates density; 1 <= k < 64 * networks
 networks: int = 100        # networks looked at; 1 <= networks <= 100
@@ -62,3 +66,8 @@ def make_checkout(root):
 @pytest.fixture
 def checkout(tmp_path):
     return make_checkout(tmp_path / "{checkout} with braces")
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["TOPO_CHECKPOINTS"], ignore_errors=True)

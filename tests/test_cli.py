@@ -11,7 +11,7 @@ from topo.__main__ import COMMANDS
 
 
 def start(checkout, *words):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TOPO_CHECKPOINTS")}
     return subprocess.Popen(
         [sys.executable, "-m", "topo", *words],
         cwd=checkout, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -52,8 +52,11 @@ def topo(checkout, *words):
         ("book --chapters 3-third", "there is no chapter '3-third'"),
         ("book --out topo", "topo holds something other than a book"),
         ("train mnist-M-1-1-1", "population 'mnist-M-1-1-1' is not one of mnist-M-64-32-64, "),
-        ("train mnist-M-64-0-64 --networks 0", "networks = 0 is not allowed: at least 1"),
+        ("train mnist-M-64-0-64 --networks 0", "networks = 0 must be a whole number, 1 or more"),
         ("train mnist-M-64-0-64 --dataset fashion", "data set 'fashion' is not one of mnist, digits, cifar10, cifar10-gray"),
+        ("train mnist-M-64-0-64 --seed 99999999999999999999", "seed = 99999999999999999999 must be a whole number from 0 to 4294967295"),
+        ("train mnist-M-64-0-64 cifar-gray-C-64-0-64 --dataset digits", "crop = 24 is not allowed: the images of digits are 8 x 8"),
+        ("train --list --networks 5", "--list goes with --workers and --out only"),
         ("train mnist-M-64-0-64 --workers 0", "argument --workers: 0 is not allowed: at least 1"),
         ("train --workers 2 --scheduler tcp://127.0.0.1:1", "argument --scheduler: not allowed with argument --workers"),
         ("data cifar100", "data set 'cifar100' is not one of mnist, cifar10, natural-patches"),

@@ -57,10 +57,12 @@ def add_train(commands):
             campaign.population(name)
         names = arguments.names or campaign.POPULATIONS
         folder = arguments.out or archive.DATA
+        changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
         if arguments.list:
+            if changes or arguments.scheduler:
+                raise ValueError("--list goes with --workers and --out only")
             _print_table(campaign.listing(names, folder, arguments.workers))
             return
-        changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
         wanted = {name: campaign.population(name, **changes) for name in names}
         for name, population in wanted.items():
             campaign.check_replaces(name, population, folder)
@@ -102,7 +104,7 @@ _TRAINING = {
     "iterations": (int, "minibatches (default: the population's own scale)"),
     "seed": (int, "seed of the population (default: 0)"),
     "batch": (int, "images to a minibatch (default: 128)"),
-    "learning_rate": (float, "of the optimizer (default: Adam 0.001 for M, SGD 0.1 for C)"),
+    "learning_rate": (float, "of the optimizer (default: Adam 0.001 for M, SGD 0.1 for C, Adam 0.0005 for D)"),
     "dataset": (str, "mnist, cifar10, cifar10-gray or digits (default: the population's own)"),
 }
 

@@ -5,6 +5,7 @@ Knows names, checksums and bytes on disk; must not know how a network was traine
 import hashlib
 import json
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,10 @@ def write_atomically(path, content):
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:

@@ -6,31 +6,37 @@ import hashlib
 import json
 import logging
 import queue
+import signal
+import threading
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 
 from topo import archive, datasets, training
 from topo.archive import write_atomically
+from topo.filters import check_whole
 from topo.notation import Architecture
 from topo.training import CHECKPOINTS
 
 # One thread to a network, and several networks side by side, beats threads that share one network: 23 against 35 ms
-# for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors. The others
-# make the C library keep memory that is freed instead of giving it back and faulting it in again: a tenth of the time,
-# a fifth against Dask's own setting.
+# for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors; several
+# workers cannot share an accelerator. The others make the C library keep memory that is freed instead of giving it back
+# and faulting it in again: a tenth of the time, a fifth against Dask's own setting.
 WORKER_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
     "NPROC": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_MAX_": "0",
 }
+_PATIENCE = 60  # seconds without any worker after which a cluster is given up
 CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
 
 
@@ -76,8 +82,8 @@ def _sample(snapshots, few, last, all_networks):
 # the first layer of the network without max-pooling, and names no deep network but VGG.
 POPULATIONS = {
     "mnist-M-64-32-64": _population("M(64,32,64)", "mnist", 100, 2000, (100, 40_000), _MNIST, {0: 20, 1000: 20, 2000: 40}),
-    "cifar-gray-C-64-32-64": _population("C(64,32,64)", "cifar10-gray", 60, 2000, (100, 70_000), _CIFAR, _sample(_CIFAR, 16, 2000, 60)),
-    "cifar-color-C-64-32-64": _population("C(64,32,64)", "cifar10", 40, 1500, (60, 100_000), _CIFAR, _sample(_CIFAR, 16, 1500, 40)),
+    "cifar-gray-C-64-32-64": _population("C(64,32,64)", "cifar10-gray", 60, 2000, (100, 70_000), _CIFAR, _sample(_CIFAR, 12, 2000, 60)),
+    "cifar-color-C-64-32-64": _population("C(64,32,64)", "cifar10", 40, 1500, (60, 100_000), _CIFAR, _sample(_CIFAR, 12, 1500, 40)),
     "cifar-gray-C-64-0-64": _population("C(64,0,64)", "cifar10-gray", 48, 3000, (48, 70_000), _CIFAR),
     "cifar-color-C-48-32-64-unpooled": _population("C(48,32,64)", "cifar10", 24, 1500, (82, 30_000), _CIFAR, max_pooling=False),
     "cifar-gray-C-64-32-64-long": _population("C(64,32,64)", "cifar10-gray", 1, 30_000, (1, 60_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)),
@@ -135,7 +141,7 @@ def check_replaces(name, wanted, folder=archive.DATA):
     if held is None:
         return
     described = wanted.training.describe()
-    differences = [key for key, value in described.items() if held.get(key) != value]
+    differences = [name for name in vars(wanted.training) if held.get(name) != described.get(name)]
     networks = len(held["members"]) + len(held.get("left_out", {}))
     if differences or wanted.networks < networks or wanted.iterations < held["iterations"]:
         other = f" with other {', '.join(differences)}" if differences else ""
@@ -151,10 +157,11 @@ def checkpoint(wanted, members, folder=CHECKPOINTS):
 
 @dataclass(frozen=True)
 class _Unit:
-    """A unit of work: a chunk of members, how far, in which of training.FORMULATIONS, and where its checkpoint lies.
+    """A unit of work: a chunk of members, how far, in which of training.FORMULATIONS unless its checkpoint was begun in
+    the other, and where its checkpoint lies.
 
-    content: of the checkpoint that the client has, for a worker that may not see the same folder; b"" where it has
-    none; None where the folder is shared.
+    content: of the checkpoint that the client has, for a worker that keeps its own in its own training.CHECKPOINTS;
+    b"" where the client has none; None where the folder is shared.
     """
 
     training: training.Training
@@ -172,13 +179,17 @@ _trainer = lru_cache(maxsize=1)(training.Trainer)  # a worker compiles once and 
 
 def _advance(unit, devices=None, report=lambda iteration, loss: None):
     """Train a unit to its end. Returns its training.Population, and the checkpoint's content where it is asked for."""
-    if unit.content and not unit.path.exists():
-        write_atomically(unit.path, unit.content)
-    trainer = _trainer(unit.training, formulation=unit.formulation, devices=devices)
-    chunk = training.Chunk(trainer, unit.members, unit.path)
-    report(chunk.iteration if chunk.lacks(unit.iterations, unit.snapshots) < unit.iterations else 0, chunk.states.loss)
+    path = unit.path
+    if unit.content is not None:
+        path = CHECKPOINTS / path.parent.name / path.name
+        here = training.iteration_of(path.read_bytes()) if path.exists() else -1
+        if training.iteration_of(unit.content) > here:
+            write_atomically(path, unit.content)
+    trainer = _trainer(unit.training, formulation=training.formulation_of(path) or unit.formulation, devices=devices)
+    chunk = training.Chunk(trainer, unit.members, path)
+    report(0 if chunk.missed(unit.snapshots) else min(chunk.iteration, unit.iterations), chunk.states.loss)
     chunk.run(unit.iterations, unit.snapshots, unit.every, report)
-    return chunk.population(unit.snapshots), None if unit.content is None else unit.path.read_bytes()
+    return chunk.population(unit.snapshots), None if unit.content is None else path.read_bytes()
 
 
 def _advance_on_worker(unit, topic):
@@ -197,23 +208,40 @@ def dask_client(workers, scheduler):
     """A Dask client: of the cluster at `scheduler`, or of worker processes of one thread each on this machine."""
     import dask
     from distributed import Client, LocalCluster
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
 
     if scheduler is not None:
         try:
+            protocol, place = parse_address(scheduler)
+            get_backend(protocol)
+            parse_host_port(place)
             client = Client(scheduler, timeout=10, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"scheduler {scheduler!r} does not answer ({error}); it is an address such as tcp://host:8786") from None
         with client:
             yield client
         return
-    options = dict(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0)
+    options = dict(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, env=WORKER_ENVIRONMENT)
     quiet = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
-        LocalCluster(**options, **quiet) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+        with _interrupts_ignored():
+            cluster = LocalCluster(**options, **quiet)
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@contextmanager
+def _interrupts_ignored():
+    """Processes that are started meanwhile ignore Ctrl-C: this one ends them, and they have nothing to say."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _units(wanted, size, every, formulation, folder, ship):
@@ -236,23 +264,27 @@ def train(wanted, workers=None, scheduler=None, chunk=None, every=200, folder=CH
 
     On accelerators the members share all of them, in this process. Else chunks of members go to Dask workers:
     workers: processes of one thread each on this machine; as many as processors where None.
-    scheduler: address of a running Dask cluster instead, such as "tcp://host:8786". Its workers need this package and
-        the data set; finished chunks are brought back into `folder`.
+    scheduler: address of a running Dask cluster instead, such as "tcp://host:8786". Its workers need this package,
+        one thread each and WORKER_ENVIRONMENT; they find or fetch the data set, and keep checkpoints of their own in
+        training.CHECKPOINTS, which $TOPO_CHECKPOINTS moves. Finished chunks are brought back into `folder`.
     chunk: members to a unit of work and to a checkpoint; where None, 5 on processors and all of them on
         accelerators, fewer where half of the memory would not hold them.
     every: iterations between checkpoints. progress: whether to show a bar with iteration, members, loss and time left.
 
     Returns a training.Population. Kill it, or any of its workers, at any moment: the same call goes on from the
-    checkpoints and ends with the same bytes. Raises ValueError for a checkpoint that cannot be used, a scheduler that
-    does not answer, or where no member kept finite weights; OSError where a checkpoint cannot be written.
+    checkpoints and, on processors of the same kind, ends with the same bytes. Raises TypeError or ValueError for a
+    number out of range, a checkpoint that cannot be used, a scheduler that does not answer or has no workers, or where
+    no member kept its weights; OSError where a checkpoint cannot be written or the data set cannot be had.
     """
+    for name, value in (("workers", workers), ("chunk", chunk), ("every", every)):
+        if value is not None:
+            check_whole(value, name, 1)
     Path(folder).mkdir(parents=True, exist_ok=True)
     with _Bar(wanted, progress) as bar:
         if scheduler is None and workers is None and _accelerated():
             return training.join(_train_here(wanted, chunk, every, folder, bar))
-        workers = workers or training.processors()
-        with dask_client(workers, scheduler) as client:
-            return training.join(_train_there(client, wanted, workers, chunk, every, folder, bar, ship=scheduler is not None))
+        with dask_client(workers or training.processors(), scheduler) as client:
+            return training.join(_train_there(client, wanted, chunk, every, folder, bar, ship=scheduler is not None))
 
 
 def _accelerated():
@@ -274,43 +306,81 @@ def _train_here(wanted, chunk, every, folder, bar):
         yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]
 
 
-def _train_there(client, wanted, workers, chunk, every, folder, bar, ship):
-    from distributed import KilledWorker
-
-    record, memory = client.submit(_record, wanted.training, pure=False).result()
+def _train_there(client, wanted, chunk, every, folder, bar, ship):
+    machines = _machines(client)
+    prepared = {client.submit(_prepare, wanted.training, workers=[addresses[0]], pure=False) for addresses in machines}
+    answers = [_result(future, "measured") for future in _completed(client, prepared)]
+    record, memory = answers[0][0], min(memory for _, memory in answers)
     if chunk is None:
-        chunk = _members_at_once(record, wanted.networks, workers, CHUNK, memory)
+        chunk = _members_at_once(record, wanted.networks, max(map(len, machines)), CHUNK, memory)
     reports, topic = queue.SimpleQueue(), f"topo-{uuid.uuid4()}"
     client.subscribe_topic(topic, lambda event: reports.put(event[1]))
+
+    def show():
+        while not reports.empty():
+            bar.show(*reports.get())
+
     units = list(_units(wanted, chunk, every, record["formulation"], folder, ship))
     for unit in units:
         bar.expect(unit)
     futures = {client.submit(_advance_on_worker, unit, topic, pure=False): unit for unit in units}
-    parts, pending = [], set(futures)
-    while pending:
-        finished = {future for future in pending if future.done()}
-        for future in finished:
-            try:
-                part, content = future.result()
-            except KilledWorker:
-                members = futures[future].members
-                raise ValueError(f"workers that trained members {members[0]} to {members[-1]} died again and again: was their memory enough? The same command goes on") from None
-            if content is not None:
-                write_atomically(futures[future].path, content)
-            parts.append(part)
-        pending -= finished
-        while not reports.empty():
-            bar.show(*reports.get())
-        if pending and not finished:
-            time.sleep(0.1)
-    for first in (unit.members[0] for unit in units):
-        bar.show(first, wanted.iterations, None)
+    parts = []
+    for future in _completed(client, set(futures), show):
+        unit = futures.pop(future)
+        part, content = _result(future, f"trained members {unit.members[0]} to {unit.members[-1]}")
+        if content is not None:
+            write_atomically(unit.path, content)
+        parts.append(part)
+        future.release()  # what is held is computed again when its worker is lost
+    for unit in units:
+        bar.show(unit.members[0], wanted.iterations, None)
     return parts
 
 
-def _record(wanted):
+def _machines(client):
+    """The addresses of the workers, in one list for each machine. Raises ValueError where there is no worker."""
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError:
+        raise ValueError(f"the cluster has had no worker for {_PATIENCE} seconds") from None
+    machines = {}
+    for address in sorted(client.nthreads()):
+        machines.setdefault(address.rsplit(":", 1)[0], []).append(address)
+    return list(machines.values())
+
+
+def _completed(client, pending, meanwhile=lambda: None):
+    """The futures, each as soon as it is done. Raises ValueError where there is no worker for too long."""
+    alive = time.monotonic()
+    while pending:
+        done = {future for future in pending if future.done()}
+        yield from done
+        pending -= done
+        meanwhile()
+        if done or client.nthreads():
+            alive = time.monotonic()
+        elif time.monotonic() > alive + _PATIENCE:
+            raise ValueError(f"the cluster has had no worker for {_PATIENCE} seconds; do its workers have this package? The same command goes on")
+        if pending and not done:
+            time.sleep(0.1)
+
+
+def _result(future, work):
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        raise ValueError(f"workers that {work} died again and again: was their memory enough? The same command goes on") from None
+    except CancelledError:
+        raise ValueError("the cluster has gone; the same command goes on") from None
+
+
+def _prepare(wanted):
+    """On one worker of every machine: the data set fetched, and what `training.measured` says, and bytes of memory."""
     import psutil
 
+    datasets.load(wanted.dataset)
     return training.measured(wanted), psutil.virtual_memory().total
 
 
@@ -363,7 +433,7 @@ def keep(name, wanted, trained, folder=archive.DATA):
         "paper": dict(zip(("networks", "iterations"), wanted.paper)),
         "members": trained.members.tolist(),
         "accuracy": {str(s): np.round(values, 4).tolist() for s, values in trained.accuracy.items()},
-        "hardware": training.hardware(),
+        "hardware": trained.hardware,
         "versions": {package: version(package) for package in ("jax", "flax", "optax", "numpy")},
     }
     if trained.left_out:
@@ -374,8 +444,8 @@ def keep(name, wanted, trained, folder=archive.DATA):
 def listing(names=POPULATIONS, folder=archive.DATA, workers=None):
     """The campaign as rows for a table: what of each population is archived, and what the rest would cost here.
 
-    The cost is measured: as many workers as would train take the time of a few iterations, all at once, where this
-    machine has no record of it yet. Returns a list of dicts with the same keys.
+    The cost is measured: as many workers as would train take the time of a few iterations, all at once; where the
+    members share accelerators, two members on the first of them. Returns a list of dicts with the same keys.
     """
     held = archive.manifest(folder)
     workers = 1 if _accelerated() else workers or training.processors()
@@ -398,7 +468,7 @@ def listing(names=POPULATIONS, folder=archive.DATA, workers=None):
 
 
 def _seconds_each(trainings, workers):
-    """{Training: seconds that a network-iteration takes one worker while all are busy}, or all accelerators together."""
+    """{Training: seconds that a network-iteration takes one worker while all are busy, or an accelerator}."""
     if _accelerated():
         records = {wanted: training.measured(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
@@ -420,9 +490,9 @@ def _time_one(wanted, member, iterations=8):
 
 
 def _cost(seconds, workers, have, goal):
-    """Seconds from one scale, (networks, iterations), to another; no more workers can help than there are networks."""
+    """Seconds from one scale, (networks, iterations), to another; no more workers can help than there are chunks."""
     missing = max(0, goal[0] * goal[1] - min(have[0], goal[0]) * min(have[1], goal[1]))
-    return missing * seconds / min(workers, goal[0])
+    return missing * seconds / min(workers, ceil(goal[0] / CHUNK))
 
 
 def _scale(networks, iterations):

@@ -183,7 +183,7 @@ def _unpack(file, target):
             content = archive.extractfile(file.path).read()
     except (EOFError, KeyError, tarfile.TarError) as error:
         raise ValueError(f"{packed} cannot be unpacked ({error}); delete it and it will be fetched again") from None
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.write_bytes(content)
     _verify(file, part)
     return part.replace(target)
@@ -283,7 +283,9 @@ def load(name):
     return LOADERS[name]()
 
 
-_SHAPES = {"mnist": (60_000, 28, 28, 1), "digits": (1500, 8, 8, 1), "cifar10": (50_000, 32, 32, 3), "cifar10-gray": (50_000, 32, 32, 1)}
+SHAPES = {  # of the training images
+    "mnist": (60_000, 28, 28, 1), "digits": (1500, 8, 8, 1), "cifar10": (50_000, 32, 32, 3), "cifar10-gray": (50_000, 32, 32, 1),
+}
 
 
 def stand_in(name):
@@ -293,7 +295,7 @@ def stand_in(name):
     """
     if name not in LOADERS:
         raise ValueError(f"data set {name!r} is not one of {', '.join(LOADERS)}")
-    count, *shape = _SHAPES[name]
+    count, *shape = SHAPES[name]
     generator = np.random.default_rng(0)
     kind = np.float32 if name == "cifar10-gray" else np.uint8
     images = np.resize(generator.integers(0, 256, (500, *shape)).astype(kind), (count, *shape))

@@ -10,6 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,9 +27,10 @@ from safetensors.numpy import save
 
 from topo import datasets, networks
 from topo.archive import write_atomically
+from topo.filters import check_whole
 from topo.notation import Architecture, DeepArchitecture
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "cache" / "training"
+CHECKPOINTS = Path(os.environ.get("TOPO_CHECKPOINTS") or Path(__file__).resolve().parent.parent / "data" / "cache" / "training")
 _MEASUREMENTS = "measurements.json"
 _EVALUATION_BATCH = 200
 _SPAN = 10  # iterations to a call of the compiled program, and so between two reports
@@ -52,7 +54,7 @@ class Training:
     architecture: Architecture (section 5, Tables 1 and 2) or DeepArchitecture.
     dataset: a name of datasets.LOADERS.
     batch: images per iteration; 128 in section 5.1 (124 elsewhere in the paper).
-    seed: member i draws everything random from fold_in(key(seed), i).
+    seed: member i draws everything random from fold_in(key(seed), i); below 2**32.
     max_pooling: whether a network of the C family pools (section 5.2.2 has one that does not).
 
     The rest is what the paper leaves open; where None, the family decides:
@@ -67,7 +69,7 @@ class Training:
         0 leaves the image as it is, divided by 255: M.
     pad: zeros put around the image before it is cropped: D 4, else 0.
 
-    Raises ValueError for a value out of range, naming it.
+    Raises TypeError or ValueError for a value out of range, naming it.
     """
 
     architecture: Architecture | DeepArchitecture
@@ -89,10 +91,12 @@ class Training:
                 object.__setattr__(self, name, value)
         if self.dataset not in datasets.LOADERS:
             raise ValueError(f"data set {self.dataset!r} is not one of {', '.join(datasets.LOADERS)}")
-        for name, least in (("batch", 1), ("seed", 0), ("l2", 0), ("crop", 0), ("pad", 0), ("decay_epochs", 1)):
-            value = getattr(self, name)
-            if not value >= least:
-                raise ValueError(f"{name} = {value} is not allowed: at least {least}")
+        for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("decay_epochs", 1)):
+            check_whole(getattr(self, name), name, least, 2**32 - 1)
+            object.__setattr__(self, name, int(getattr(self, name)))
+        _check_fits(self, self.dataset, datasets.SHAPES[self.dataset])
+        if not 0 <= self.l2 < math.inf:
+            raise ValueError(f"l2 = {self.l2} is not allowed: at least 0, and finite")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate = {self.learning_rate} is not allowed: it must be positive and finite")
         if not 0 < self.decay <= 1:
@@ -110,19 +114,29 @@ class Training:
         return {name: value for name, value in description.items() if name not in unused}
 
 
+def _check_fits(training, name, shape):
+    count, *size, _ = shape
+    if count < training.batch:
+        raise ValueError(f"batch = {training.batch} is not allowed: {name} has {count} training images")
+    if training.crop > min(size):
+        raise ValueError(f"crop = {training.crop} is not allowed: the images of {name} are {size[0]} x {size[1]}")
+
+
 class Population(NamedTuple):
     """What training leaves.
 
     members: (networks,) int; kernels: {layer: {iteration: (networks, h, w, in, out) float32}};
-    accuracy: {iteration: (networks,) float64}, of the test images; loss: (networks,) float32, of the last minibatch;
-    left_out: {member: iteration} of those whose weights or loss were no longer finite when they were looked at then.
+    accuracy: {iteration: (networks,) float64}, of the test images;
+    left_out: {member: iteration} of those whose loss was no longer finite, or a weight beyond float16, in which
+    archives are kept, when they were looked at then;
+    hardware: what computed it, in words.
     """
 
     members: np.ndarray
     kernels: dict
     accuracy: dict
-    loss: np.ndarray
-    left_out: dict = {}
+    left_out: dict
+    hardware: str
 
     def filters(self, layer=1, iteration=None):
         """Spatial filters (networks * in * out, h * w) float32 at `iteration`, the last one where None."""
@@ -155,7 +169,7 @@ def _side_by_side(function, *stacked):
 
 
 # Fused blocks, a member at a time, keep a processor's cache warm; plain operations on all members at once fill an
-# accelerator. `fastest` finds out which is better here.
+# accelerator. `measure` finds out which is better here.
 FORMULATIONS = {
     "fused": Formulation(networks.block, _one_by_one),
     "plain": Formulation(networks.block_reference, _side_by_side),
@@ -173,14 +187,11 @@ class Trainer:
     def __init__(self, training, data=None, formulation="fused", devices=None):
         self.training = training
         self.data = datasets.load(training.dataset) if data is None else data
-        count, *size, _ = self.data.train_images.shape
-        if count < training.batch:
-            raise ValueError(f"batch = {training.batch} is not allowed: {self.data.name} has {count} training images")
-        if training.crop > min(size):
-            raise ValueError(f"crop = {training.crop} is not allowed: the images of {self.data.name} are {size[0]} x {size[1]}")
+        _check_fits(training, self.data.name, self.data.train_images.shape)
+        self.formulation = formulation
         operation, self._over = FORMULATIONS[formulation]
         self._network = networks.build(training.architecture, training.max_pooling, operation)
-        self._epoch = count // training.batch
+        self._epoch = len(self.data.train_images) // training.batch
         rate = training.learning_rate
         if training.decay < 1:
             rate = optax.exponential_decay(rate, training.decay_epochs * self._epoch, training.decay, staircase=True)
@@ -353,8 +364,9 @@ def standardize(images):
 class Chunk:
     """Some members of a population on their way: states, snapshots and accuracies, kept in one checkpoint file.
 
-    A member whose loss or weights are not finite when a checkpoint is due is noted in `left_out`, as {member: iteration};
-    the others go on.
+    A member whose loss is not finite, or whose weights are beyond float16, when a checkpoint is due is noted in
+    `left_out`, as {member: iteration}; the others go on. A longer run keeps what a shorter one needs, so that a
+    checkpoint never goes back.
     """
 
     def __init__(self, trainer, members, checkpoint=None):
@@ -363,26 +375,27 @@ class Chunk:
         if self.checkpoint is not None and self.checkpoint.exists():
             self._read()
         else:
-            self._restart()
-
-    def _restart(self):
-        self.iteration = 0
-        self.states = self.trainer.initial(self.members)
-        self.snapshots, self.accuracies, self.left_out = {}, {}, {}
+            self.iteration, self.states = 0, trainer.initial(self.members)
+            self.snapshots, self.accuracies, self.left_out = {}, {}, {}
 
     def _identity(self):
-        return json.dumps({**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}, sort_keys=True)
+        return {**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}
 
     def _read(self):
         damaged = lambda how: ValueError(f"checkpoint {self.checkpoint} is damaged ({how}); delete it and this chunk starts over")
         try:
             with safe_open(self.checkpoint, "numpy") as file:
-                identity = file.metadata().get("identity")
+                written = json.loads(file.metadata()["identity"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
-        except (SafetensorError, OSError, AttributeError) as error:
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
             raise damaged(error) from None
-        if identity != self._identity():
-            raise ValueError(f"checkpoint {self.checkpoint} belongs to another population; delete it, or name another folder")
+        wanted = json.loads(json.dumps(self._identity()))
+        wanted["formulation"] = self.trainer.formulation
+        written["formulation"] = formulation_of(self.checkpoint) or self.trainer.formulation
+        differences = [key for key in sorted({*written, *wanted}) if written.get(key) != wanted.get(key)]
+        if differences:
+            said = ", ".join(f"{key} = {written.get(key)!r} instead of {wanted.get(key)!r}" for key in differences)
+            raise ValueError(f"checkpoint {self.checkpoint} was written with {said}; move it away and this chunk starts over")
         if not np.array_equal(tensors.pop("sha256", None), _digest(tensors)):
             raise damaged("its content is not what was written")
         self._restore(tensors)
@@ -414,36 +427,46 @@ class Chunk:
         tensors |= {f"left_out/{member}": np.array(iteration) for member, iteration in self.left_out.items()}
         tensors |= {f"kernel/{t}/{layer}": value for t, kept in self.snapshots.items() for layer, value in kept.items()}
         tensors["sha256"] = _digest(tensors)
-        write_atomically(self.checkpoint, save(tensors, metadata={"identity": self._identity()}))
+        metadata = {"identity": json.dumps(self._identity(), sort_keys=True), "formulation": self.trainer.formulation, "iteration": str(self.iteration)}
+        write_atomically(self.checkpoint, save(tensors, metadata=metadata))
 
-    def lacks(self, iterations, snapshots):
-        """How many iterations are still to do, per member."""
-        if any(s not in self.snapshots for s in snapshots if s <= self.iteration) and self.iteration > 0:
-            return iterations
-        return max(0, iterations - self.iteration)
+    def missed(self, snapshots):
+        """Those of the snapshots that were passed without being kept, ascending."""
+        return sorted(s for s in snapshots if s < self.iteration and s not in self.snapshots)
 
     def run(self, iterations, snapshots, every=200, report=lambda iteration, loss: None):
         """Train on to `iterations`, keeping kernels and test accuracies at `snapshots`; a checkpoint every so many iterations.
 
-        Starts over where a snapshot is asked for that the chunk has passed without keeping it.
+        Snapshots that were passed without being kept are computed once more from the start, beside what is there.
         """
-        if self.iteration > 0 and self.lacks(iterations, snapshots) == iterations:
-            self._restart()
-        stops = sorted({*snapshots, iterations, *range(every, iterations, every)})
-        for stop in (s for s in stops if s >= self.iteration):
-            if stop > self.iteration:
-                self.states = self.trainer.advance(self.states, self.members, self.iteration, stop, report)
-                self.iteration = stop
-            if stop in snapshots and stop not in self.snapshots:
+        if self.missed(snapshots):
+            self._catch_up(self.missed(snapshots), every, report)
+        for stop in sorted({*snapshots, iterations, *range(every, iterations, every)}):
+            new = stop in snapshots and stop not in self.snapshots
+            if stop < self.iteration or (stop == self.iteration > 0 and not new):
+                continue
+            self.states = self.trainer.advance(self.states, self.members, self.iteration, stop, report)
+            self.iteration = stop
+            if new:
                 self.snapshots[stop] = self.trainer.kernels(self.states)
-            if stop in snapshots and stop not in self.accuracies:
                 self.accuracies[stop] = self.trainer.accuracy(self.states)
             self._look_for_failures()
             self.write()
         return self
 
+    def _catch_up(self, snapshots, every, report):
+        path = None if self.checkpoint is None else self.checkpoint.with_suffix(".again.safetensors")
+        again = Chunk(self.trainer, self.members, path).run(snapshots[-1], snapshots, every, report)
+        self.snapshots |= {s: again.snapshots[s] for s in snapshots}
+        self.accuracies |= {s: again.accuracies[s] for s in snapshots}
+        self.left_out |= again.left_out
+        self.write()
+        if path is not None:
+            path.unlink()
+
     def _look_for_failures(self):
-        weights = [np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in map(np.asarray, jax.tree.leaves(self.states.params))]
+        largest = np.finfo(np.float16).max
+        weights = [(np.abs(leaf) <= largest).reshape(len(leaf), -1).all(1) for leaf in map(np.asarray, jax.tree.leaves(self.states.params))]
         finite = np.logical_and.reduce(weights)
         if self.iteration:
             finite &= np.isfinite(np.asarray(self.states.loss))
@@ -451,12 +474,31 @@ class Chunk:
             self.left_out.setdefault(int(member), self.iteration)
 
     def population(self, snapshots):
-        """The Population of this chunk's members, with the kernels at `snapshots`."""
-        whole = np.array([member not in self.left_out for member in self.members])
+        """The Population of this chunk's members, as it was at `snapshots`, the last of which was the end."""
+        left_out = {member: iteration for member, iteration in self.left_out.items() if iteration <= max(snapshots)}
+        whole = np.array([member not in left_out for member in self.members])
         layers = self.trainer.training.architecture.layers
         kernels = {layer: {s: self.snapshots[s][layer][whole] for s in sorted(snapshots)} for layer in layers}
-        accuracy = {iteration: values[whole] for iteration, values in self.accuracies.items()}
-        return Population(np.array(self.members)[whole], kernels, accuracy, np.asarray(self.states.loss)[whole], dict(self.left_out))
+        accuracy = {s: self.accuracies[s][whole] for s in sorted(snapshots) if s in self.accuracies}
+        return Population(np.array(self.members)[whole], kernels, accuracy, left_out, hardware())
+
+
+def formulation_of(checkpoint):
+    """The name of FORMULATIONS by which a checkpoint was computed; None where there is none or it does not say."""
+    try:
+        with safe_open(checkpoint, "numpy") as file:
+            return (file.metadata() or {}).get("formulation")
+    except (SafetensorError, OSError):
+        return None
+
+
+def iteration_of(checkpoint):
+    """The iteration at which a checkpoint, given as bytes, was written; -1 where it does not say."""
+    length = int.from_bytes(checkpoint[:8], "little")
+    try:
+        return int(json.loads(checkpoint[8 : 8 + length])["__metadata__"]["iteration"])
+    except (ValueError, KeyError):
+        return -1
 
 
 def _digest(tensors):
@@ -472,10 +514,11 @@ def join(populations):
     Raises ValueError where no member is left.
     """
     populations = list(populations)
-    left_out = {member: iteration for population in populations for member, iteration in population.left_out.items()}
+    left_out = dict(sorted(pair for population in populations for pair in population.left_out.items()))
+    machines = " and ".join(sorted({population.hardware for population in populations}))
     populations = sorted((p for p in populations if len(p.members)), key=lambda population: population.members[0])
     if not populations:
-        raise ValueError(f"no network is left: all {len(left_out)} lost finite weights, the last at iteration {max(left_out.values())}; try a smaller learning_rate")
+        raise ValueError(f"no network is left: all {len(left_out)} lost their weights to overflow, the last at iteration {max(left_out.values())}; try a smaller learning_rate")
     stack = lambda arrays: np.concatenate(list(arrays))
     first = populations[0]
     kernels = {
@@ -483,7 +526,7 @@ def join(populations):
     }
     shared = set.intersection(*(set(p.accuracy) for p in populations))
     accuracy = {s: stack(p.accuracy[s] for p in populations) for s in sorted(shared)}
-    return Population(stack(p.members for p in populations), kernels, accuracy, stack(p.loss for p in populations), left_out)
+    return Population(stack(p.members for p in populations), kernels, accuracy, left_out, machines)
 
 
 def check_run(networks, iterations, snapshots):
@@ -491,10 +534,8 @@ def check_run(networks, iterations, snapshots):
 
     Raises ValueError for networks < 1, negative iterations, or a snapshot outside 0..iterations.
     """
-    if networks < 1:
-        raise ValueError(f"networks = {networks} is not allowed: at least 1")
-    if iterations < 0:
-        raise ValueError(f"iterations = {iterations} is not allowed: it must not be negative")
+    check_whole(networks, "networks", 1)
+    check_whole(iterations, "iterations", 0)
     outside = [s for s in snapshots if not 0 <= s <= iterations]
     if outside:
         raise ValueError(f"snapshots = {outside} are not allowed: from 0 to iterations = {iterations}")
@@ -508,17 +549,19 @@ def measure(training, members=2, data=None):
     "formulation": the faster one's name;
     "bytes": [for the program and the data set, for each member more] of the faster one.
 
-    members: how many advance together while up to three iterations are timed, fewer where they take seconds. data: a datasets.Dataset; noise in its
-    place where None, so that nothing has to be downloaded.
+    members: how many advance together while eight iterations are timed, or one where it takes long. data: a
+    datasets.Dataset; noise in its place where None, so that nothing has to be downloaded.
     """
     data = datasets.stand_in(training.dataset) if data is None else data
     seconds, trainers = {}, {name: Trainer(training, data, name) for name in FORMULATIONS}
     for name, trainer in trainers.items():
         states = trainer.advance(trainer.initial(range(members)), range(members), 0, 1)
-        start, done = time.perf_counter(), 0
-        while done == 0 or (done < 3 and time.perf_counter() - start < 1):
-            states, done = trainer.advance(states, range(members), 1 + done, 2 + done), done + 1
-        seconds[name] = (time.perf_counter() - start) / (members * done)
+        for first, last in ((1, 2), (2, 10)):
+            start = time.perf_counter()
+            states = trainer.advance(states, range(members), first, last)
+            seconds[name] = (time.perf_counter() - start) / (members * (last - first))
+            if seconds[name] > 0.2:
+                break
     faster = min(seconds, key=seconds.get)
     few, many = (trainers[faster].memory(count) for count in (1, 3))
     slope = (many - few) // 2
@@ -548,24 +591,27 @@ def _measurement_key(training):
     return " ".join(map(str, (*parts, "jax", jax.__version__, hardware(), "threads", os.environ.get("NPROC", "all"))))
 
 
+def _records(folder):
+    try:
+        return json.loads((Path(folder) / _MEASUREMENTS).read_text())
+    except (OSError, ValueError):  # none yet, or damaged: it is measured again
+        return {}
+
+
 def recorded(training, folder=CHECKPOINTS):
     """The `measure` of an earlier call of `measured` on this machine, or None."""
-    path = Path(folder) / _MEASUREMENTS
-    return json.loads(path.read_text()).get(_measurement_key(training)) if path.exists() else None
+    return _records(folder).get(_measurement_key(training))
 
 
 @lru_cache
 def measured(training, folder=CHECKPOINTS):
-    """`measure`, done once on a machine and kept in `folder`, so that a run that is resumed is computed as it began."""
+    """`measure`, done once on a machine and kept in `folder`."""
     record = recorded(training, folder)
     if record is None:
         record = measure(training)
-        path = Path(folder) / _MEASUREMENTS
-        try:
-            known = json.loads(path.read_text()) if path.exists() else {}
-            write_atomically(path, (json.dumps({**known, _measurement_key(training): record}, indent=1) + "\n").encode())
-        except OSError:
-            pass  # a read-only installation measures anew in every process
+        known = {**_records(folder), _measurement_key(training): record}
+        with suppress(OSError):  # a read-only installation measures anew in every process
+            write_atomically(Path(folder) / _MEASUREMENTS, (json.dumps(known, indent=1) + "\n").encode())
     return record
 
 
@@ -581,20 +627,25 @@ def train_population(architecture, networks=100, iterations=40_000, snapshots=()
     progress: whether to show a bar of network-iterations.
     formulation: a name of FORMULATIONS; where None, the one that `measured` found to be faster here.
 
-    Returns a Population. Raises ValueError for values out of range, naming them, before anything is trained.
+    Returns a Population. Raises TypeError or ValueError for values out of range, naming them, before anything is trained.
     """
     from tqdm import tqdm
 
     snapshots = check_run(networks, iterations, snapshots)
     training = Training(Architecture.parse(architecture), seed=seed, **settings)
-    members = range(networks) if members is None else members
+    members = range(networks) if members is None else list(members)
+    for member in members:
+        check_whole(member, "member", 0, 2**31 - 1)
+    if len(set(members)) < max(1, len(members)):
+        raise ValueError(f"members = {members} are not allowed: one or more, all different")
     trainer = Trainer(training, formulation=formulation or measured(training)["formulation"], devices=jax.local_devices())
     chunk = Chunk(trainer, members)
     with tqdm(total=iterations, unit="iteration", disable=not progress) as bar:
 
         def report(iteration, loss):
-            bar.set_postfix(members=len(chunk.members), loss=f"{np.nanmean(loss):.3f}", refresh=False)
-            bar.update(iteration - bar.n)
+            if progress:
+                bar.set_postfix(members=len(chunk.members), loss=f"{loss.mean():.3f}", refresh=False)
+                bar.update(iteration - bar.n)
 
         chunk.run(iterations, snapshots, every=max(iterations, 1), report=report)
     return join([chunk.population(snapshots)])
