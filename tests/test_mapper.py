@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.cluster import DBSCAN
 from sklearn.decomposition import PCA
 
-from topo import mapper, models
+from topo import models
 from topo.filters import normalize
 from topo.mapper import (
     IntervalCover,
@@ -239,10 +239,8 @@ def test_an_outlier_does_not_raise_the_threshold():
     assert linkage_threshold(np.concatenate([points, [np.full(9, 50.0)]])) == linkage_threshold(points)
 
 
-@pytest.mark.parametrize("block", [1, 7, 256])
 @pytest.mark.parametrize("threshold", [0.0, 1.0, 2.0, 2.5, 9.0])
-def test_clusters_of_a_bin_are_single_linkage_cut_at_the_threshold(block, threshold, monkeypatch):
-    monkeypatch.setattr(mapper, "_BLOCK", block)
+def test_clusters_of_a_bin_are_single_linkage_cut_at_the_threshold(threshold):
     points = cloud(300)
     bins = IntervalCover(6, 2).fit_transform(Lens().fit_transform(points))
     refined = SingleLinkage(threshold).fit_transform([points, bins])

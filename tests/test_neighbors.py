@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import linkage
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from topo import neighbors
 
@@ -75,3 +75,24 @@ def test_threads_do_not_change_the_bits(monkeypatch):
     monkeypatch.setattr(neighbors.config, "NUMBA_NUM_THREADS", 1)
     np.testing.assert_array_equal(neighbors.kth_distances(points, 30), several[0])
     np.testing.assert_array_equal(neighbors.spanning_tree_lengths(points), several[1])
+
+
+def by_first_row(labels):
+    """The same clusters, numbered as `chains` does."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-300, 1.0, 2**0.5, 3**0.5, 2.0, 2.7, 1e308])
+@pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (500, 2), (800, 4)])
+def test_chains_are_the_clusters_of_single_linkage(n, d, step):
+    points = np.round(2 * clouds(n, d)["in general position"])  # whole numbers: many distances equal the step
+    expected = by_first_row(fcluster(linkage(points, "single"), step, "distance"))
+    np.testing.assert_array_equal(neighbors.chains(points, [np.arange(n)], step)[0], expected)
+
+
+def test_chains_do_not_leave_their_set():
+    points = np.arange(12.0)[:, None]
+    sets = [np.array([0, 2, 4]), np.array([5]), np.array([11, 10, 3, 4])]
+    np.testing.assert_equal(neighbors.chains(points, sets, 1.5), [[0, 1, 2], [0], [0, 0, 1, 1]])
+    assert neighbors.chains(points, [], 1.5) == []

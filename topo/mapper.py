@@ -12,15 +12,13 @@ from numbers import Real
 import numpy as np
 from igraph import Graph
 from scipy.sparse import coo_matrix, csc_matrix, csr_matrix, eye, triu
-from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.filters import as_points, check_whole
-from topo.neighbors import spanning_tree_lengths
+from topo.neighbors import chains, spanning_tree_lengths
 
 COVERS = "uniform", "balanced"
 METRICS = "vne", "euclidean"
-_BLOCK = 256  # points whose distances to the rest of a bin are held at once
 
 
 def mapper_graph(points, resolution=30, gain=3, *, lens="pca", cover="uniform", metric="vne", threshold=None):
@@ -316,33 +314,14 @@ class SingleLinkage(BaseEstimator, TransformerMixin):
         """X: as in `fit`. Returns a RefinedCover; the clusters of a bin are numbered by their lowest row."""
         points, bins = as_points(X[0]), csc_matrix(X[1])
         bins.sort_indices()
+        sets = np.split(bins.indices.astype(np.int64), bins.indptr[1:-1])
         labels, elements = [], []
-        for label, (start, stop) in enumerate(pairwise(bins.indptr)):
-            rows = bins.indices[start:stop].astype(np.int64)
-            clusters = _chained(points[rows], self.threshold_)
+        for label, (rows, clusters) in enumerate(zip(sets, chains(points, sets, self.threshold_))):
             by_cluster = np.argsort(clusters, kind="stable")
             parts = np.split(rows[by_cluster], np.flatnonzero(np.diff(clusters[by_cluster])) + 1)
             labels += [(label, cluster) for cluster in range(len(parts))]
             elements += parts
         return RefinedCover(len(points), labels, elements)
-
-
-def _chained(points, step):
-    """Which points are joined by chains of steps up to `step`: (n,) int labels, 0 for the first point's, and so on.
-
-    Grows one cluster at a time, and measures only from its new points to those that no cluster has yet.
-    """
-    labels = np.empty(len(points), np.int64)
-    rest, cluster = np.arange(len(points)), 0
-    while len(rest):
-        reached, rest = rest[:1], rest[1:]
-        labels[reached] = cluster
-        while len(reached) and len(rest):
-            near = (cdist(points[reached[:_BLOCK]], points[rest]) <= step).any(axis=0)
-            labels[rest[near]] = cluster
-            reached, rest = np.concatenate([reached[_BLOCK:], rest[near]]), rest[~near]
-        cluster += 1
-    return labels
 
 
 class RefinedCover(Sequence):

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours and the spanning tree of a point cloud, compiled by numba, on all processors.
+"""Exact nearest neighbours, the spanning tree and the chains of a point cloud, compiled by numba.
 
 Knows distances in a float64 array; must not know what the points stand for. Callers check their input.
 
@@ -63,6 +63,20 @@ def spanning_tree_lengths(points):
         joined.append(squared[rows[_unite(component, rows, partner)]])
         largest = np.bincount(component).argmax()
     return np.ldexp(np.sqrt(np.sort(np.concatenate(joined))), exponent)
+
+
+def chains(points, sets, step):
+    """Within each of some sets of points, which are joined by chains of steps up to `step`: single linkage, cut there.
+
+    points: (n, d); sets: a sequence of (m,) int arrays of rows, m >= 1; step: distance, 0 or more.
+    Returns a list of (m,) int64 labels: 0 for a set's first point and what it is joined to, and so on.
+    """
+    points, exponent = _scaled(points)
+    step = min(np.ldexp(step, -exponent), 4 * np.sqrt(points.shape[1]))  # beyond that all are joined
+    near = np.abs(step * step + np.spacing(step * step) * np.arange(-2, 3))
+    limit = near[np.sqrt(near) <= step].max(initial=0)  # a distance is within the step where its square is within this
+    with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
+        return list(pool.map(lambda rows: _chained(points[rows].T.copy(), limit), sets))
 
 
 def _scaled(points):
@@ -304,3 +318,48 @@ def _unite(component, rows, partner):
     for row in range(len(component)):
         component[row] = _root(component, row)
     return joins
+
+
+@_compiled
+def _chained(points, limit):
+    """Labels of the points (d, m): grows one cluster at a time, and measures only to those that no cluster has yet.
+
+    Those lie in `columns`; one that is reached is sent to infinity, and half of them at a time are taken out.
+    """
+    d, count = points.shape
+    labels, reached, hits = np.full(count, -1), np.empty(count, np.int64), np.empty(count + 1, np.int64)
+    columns, rows, squared = points.copy(), np.arange(count), np.empty(count)
+    width, gone, cluster = count, 0, -1
+    for seed in range(count):
+        if labels[seed] >= 0:
+            continue
+        cluster += 1
+        hits[0], hit = np.searchsorted(rows[:width], seed), 1
+        found = at = 0
+        while True:
+            for o in hits[:hit]:
+                labels[rows[o]], reached[found] = cluster, rows[o]
+                columns[0, o] = np.inf
+                found += 1
+            gone += hit
+            if 2 * gone > width:
+                kept = 0
+                for o in range(width):
+                    if columns[0, o] < np.inf:
+                        columns[:, kept], rows[kept] = columns[:, o], rows[o]
+                        kept += 1
+                width, gone = kept, 0
+            if at == found or gone == width:
+                break
+            squared[:width] = 0
+            for axis in range(d):
+                x = points[axis, reached[at]]
+                for o in range(width):
+                    step = columns[axis, o] - x
+                    squared[o] += step * step
+            at += 1
+            hit = 0
+            for o in range(width):
+                hits[hit] = o
+                hit += squared[o] <= limit
+    return labels
