@@ -1,15 +1,21 @@
 """Benchmarks: this project beside what one would otherwise use, in one run.
 
-Here is what they share: how something is timed, and in a process of its own. Must not know what is measured.
+Here is what they share: how something is timed, in a process of its own, and reported. Must not know what is measured.
 """
+import argparse
 import json
+import math
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "_build" / "bench"
@@ -50,12 +56,68 @@ def afresh(function, *arguments, **environment):
     """What a function returns in a process of its own.
 
     function: its module and name, such as "benchmarks.flax_loop.measure". arguments, and what it returns, are JSON.
-    environment: variables of the process besides the present ones. Raises RuntimeError with the last words of a process that fails.
+    environment: variables of the process besides the present ones. Raises TimeoutError for a process that SIGALRM
+    ended, RuntimeError with the last words of one that failed otherwise.
     """
     module, _, name = function.rpartition(".")
     program = f"import json, sys, {module}; print(json.dumps({function}(*json.loads(sys.argv[1]))))"
     command = [sys.executable, "-c", program, json.dumps(arguments)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    if done.returncode == -signal.SIGALRM:
+        raise TimeoutError(f"{function}{arguments} was out of time")
     if done.returncode:
         raise RuntimeError(f"{function}{arguments} failed: {done.stderr.strip() or done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def circumstances(*packages):
+    """{"date", "machine", "versions": of Python and the packages, "not installed" where they are not}."""
+    numbers = {"python": python_version(), **{package: installed(package) or "not installed" for package in packages}}
+    return {"date": date.today().isoformat(), "machine": afresh("topo.training.hardware"), "versions": numbers}
+
+
+def installed(package):
+    """The version of a distribution, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def heading(measured):
+    """Two lines of text: when and where, and with which versions."""
+    versions = ", ".join(f"{package} {number}" for package, number in measured["versions"].items())
+    return f"{measured['date']}, {measured['machine']}\n{versions}"
+
+
+def aligned(table, sides):
+    """A table {"header", "rows"} of str as text; sides: "<" or ">" for each column."""
+    lines = [table["header"], *table["rows"]]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths)).rstrip() for line in lines)
+
+
+def positive(kind):
+    """A parser of positive numbers for argparse; kind: int or float."""
+
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not allowed: it must be positive")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def some_of(allowed):
+    """A parser of names out of `allowed`, joined by commas, for argparse."""
+
+    def parse(text):
+        names = text.split(",")
+        unknown = [name for name in names if name not in allowed]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: only {', '.join(allowed)} are measured")
+        return names
+
+    return parse

@@ -4,18 +4,14 @@ Knows the order of measurements and the report; must not know how the others tra
 """
 import argparse
 import json
-import math
 import time
-from datetime import date
 from functools import lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from platform import python_version
 from statistics import median
 
 from tqdm import tqdm
 
-from benchmarks import OUT, afresh, peak_memory
+from benchmarks import OUT, afresh, aligned, circumstances, heading, peak_memory, positive, some_of
 from topo import campaign, datasets, training
 from topo.archive import write_atomically
 from topo.notation import Architecture
@@ -113,23 +109,8 @@ def run(names, rounds, seconds):
                     loops[who].append(measured(who, f"{LOOPS[who]}.measure", *case, seconds, *settings.get(who, ())))
             memory = dict(zip(("process", "compiler"), zip(*held)))
             results[name] = {"case": case, "formulations": choice, "members": MEMBERS, "memory": memory, "loops": loops}
-    return {**_circumstances(), "rounds": rounds, "seconds": seconds, "results": results}
-
-
-def _circumstances():
-    packages = ("jax", "flax", "optax", "numpy", "torch")
-    return {
-        "date": date.today().isoformat(),
-        "machine": _afresh("topo.training.hardware"),
-        "versions": {"python": python_version(), **{package: _version(package) for package in packages}},
-    }
-
-
-def _version(package):
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    circumstance = circumstances("jax", "flax", "optax", "numpy", "torch")
+    return {**circumstance, "rounds": rounds, "seconds": seconds, "results": results, "table": table(results)}
 
 
 def ratio(ours, other):
@@ -137,13 +118,12 @@ def ratio(ours, other):
     return median(a["rate"] / b["rate"] for a, b in zip(ours, other))
 
 
-def report(measured):
-    """The table of what `run` returned, as text."""
+def table(results):
+    """{"header", "rows"}: text, one row for each network and loop."""
     header = ("network", "trained by", "network-iterations/s", "ours / it", "peak memory")
-    rows, notes = [], []
-    for result in measured["results"].values():
-        network = "{} {}".format(*result["case"])
-        loops = result["loops"]
+    rows = []
+    for result in results.values():
+        network, loops = "{} {}".format(*result["case"]), result["loops"]
         for who in LOOPS:
             if who not in loops:
                 rows.append((network, who, "not installed", "", ""))
@@ -152,48 +132,34 @@ def report(measured):
             speed = f"{median(rates):.1f} ({min(rates):.1f}-{max(rates):.1f})"
             memory = max(each["memory"] for each in loops[who])
             rows.append((network, who, speed, f"{ratio(loops['ours'], loops[who]):.2f}", f"{memory / _MIB:.0f} MiB"))
+    return {"header": header, "rows": rows}
+
+
+def report(measured):
+    """What `run` returned, as text."""
+    notes = []
+    for result in measured["results"].values():
+        network = "{} {}".format(*result["case"])
         each = {kind: slope(result["members"], held) / _MIB for kind, held in result["memory"].items()}
         times = ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in result["formulations"]["seconds"].items())
         counts = ", ".join(map(str, result["members"]))
         notes.append(f"{network}: on one thread {times} a network-iteration, so {result['formulations']['formulation']};")
         notes.append(f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), {each['compiler']:.1f} MiB by the compiler")
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    line = lambda row: "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<>>>", widths)).rstrip()
-    versions = ", ".join(f"{package} {number}" for package, number in measured["versions"].items())
-    head = f"{measured['date']}, {measured['machine']}\n{versions}\n{measured['rounds']} rounds of {measured['seconds']:g} s, batch {training.Training.batch}"
-    return "\n".join([head, "", *map(line, [header, *rows]), "", *notes])
+    rounds = f"{measured['rounds']} rounds of {measured['seconds']:g} s, batch {training.Training.batch}"
+    return "\n".join([heading(measured), rounds, "", aligned(measured["table"], "<<>>>"), "", *notes])
 
 
 def main(arguments=None):
     """Measure, print the table, and keep the figures in _build/bench/populations.json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.populations", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=_positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)")
-    parser.add_argument("--seconds", type=_positive(float), default=5.0, metavar="S", help="how long a measurement is (default: 5)")
-    parser.add_argument("--only", type=_names, default=list(CASES), metavar="A,B", help=f"some of {','.join(CASES)}")
+    parser.add_argument("--rounds", type=positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)")
+    parser.add_argument("--seconds", type=positive(float), default=5.0, metavar="S", help="how long a measurement is (default: 5)")
+    parser.add_argument("--only", type=some_of(CASES), default=list(CASES), metavar="A,B", help=f"some of {','.join(CASES)}")
     chosen = parser.parse_args(arguments)
     measured = run(chosen.only, chosen.rounds, chosen.seconds)
     path = OUT / "populations.json"
     write_atomically(path, (json.dumps(measured, indent=1) + "\n").encode())
     print(report(measured), f"The same as JSON: {path}", sep="\n\n")
-
-
-def _positive(kind):
-    def parse(text):
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not allowed: it must be positive")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def _names(text):
-    names = text.split(",")
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: only {', '.join(CASES)} are measured")
-    return names
 
 
 if __name__ == "__main__":

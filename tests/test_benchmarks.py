@@ -116,7 +116,9 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(populations, "find_spec", lambda name: None)
     monkeypatch.setattr(training, "processors", lambda: 1)
     monkeypatch.setattr(training, "measure", lambda *_: {"seconds": {"fused": 0.002, "plain": 0.003}, "formulation": "fused"})
-    monkeypatch.setattr(populations, "_afresh", lambda function, *arguments, **_: resolve_name(function)(*arguments))
+    here = lambda function, *arguments, **_: resolve_name(function)(*arguments)
+    monkeypatch.setattr(populations, "_afresh", here)
+    monkeypatch.setattr("benchmarks.afresh", here)
     populations.main(["--rounds", "1", "--seconds", "0.1"])
     measured = json.loads((tmp_path / "populations.json").read_text())
     result = measured["results"]["tiny"]

@@ -497,6 +497,20 @@ def test_strip_draws_every_value_and_its_median():
         figures.strip({}, label="accuracy")
 
 
+def test_costs_are_drawn_on_logarithmic_axes_ours_first_and_thick():
+    curves = {"ours": ((10, 100), (0.1, 2.0)), "theirs": ((10, 100), (1.0, 90.0))}
+    axes = figures.costs({"density": curves, "Mapper": {"ours": curves["ours"]}}).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["density", "Mapper"]
+    assert {axes[0].get_xscale(), axes[0].get_yscale()} == {"log"}
+    ours, theirs, proportion = axes[0].lines
+    assert ours.get_linewidth() > theirs.get_linewidth() and list(theirs.get_ydata()) == [1, 90]
+    assert list(proportion.get_ydata()) == pytest.approx([0.2, 2])
+    with pytest.raises(ValueError, match="least value of ours = 0 must be positive"):
+        figures.costs({"density": {"ours": ((10, 100), (0, 1))}})
+    with pytest.raises(ValueError, match="curves must not be empty"):
+        figures.costs({"density": {}})
+
+
 def test_table_as_text_and_as_html():
     table = figures.table(["quantity", "ours"], [["points", 1920], ["<gap>", np.float64(3.14159)], ["none", np.inf]])
     assert repr(table).splitlines() == ["quantity  ours", "points    1,920", "<gap>     3.14", "none      ∞"]

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
@@ -894,6 +895,32 @@ def strip(groups, *, label, ax=None):
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(label)
     return ax.figure
+
+
+def costs(panels_of_curves, *, columns=3):
+    """What a computation costs against the number of points, both logarithmic, a panel for each computation.
+
+    panels_of_curves: {text above the panel: {name: (points, seconds)}}, points and seconds positive and of one length.
+    The first name of a panel is drawn thick. The grey line has cost in proportion to the points, for the eye.
+    Raises ValueError where there is nothing to draw or a value is not positive.
+    """
+    labels, curves = _texts_and_values(panels_of_curves, "panels_of_curves")
+    figure, axes = _wrapped(labels, columns, 3.6, share=True)
+    for ax, each in zip(axes, curves):
+        names, pairs = _texts_and_values(each, "curves")
+        for number, (name, (points, seconds), marker) in enumerate(zip(names, pairs, cycle(_MARKERS))):
+            _positive(min(*points, *seconds), f"the least value of {name}")
+            style = dict(linewidth=2.4, zorder=5) if number == 0 else dict(linewidth=1.0)
+            ax.loglog(points, seconds, marker=marker, markersize=4, color=PALETTE[number % len(PALETTE)], label=name, **style)
+        points, seconds = (np.asarray(values, float) for values in pairs[0])
+        ax.loglog(points, seconds[-1] * points / points[-1], color=_FAINT, linewidth=0.8, linestyle=":", label="in proportion", zorder=1)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel("points")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2))
+    for ax in axes[::columns]:
+        ax.set_ylabel("seconds")
+    return figure
 
 
 class Table:

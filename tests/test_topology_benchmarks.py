@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from benchmarks import aligned, contestants, installed, topology
+
+OTHERS = [(kernel, name) for kernel, (_, _, every) in contestants.KERNELS.items() for name in every if name != "topo"]
+
+
+def answer(kernel, name, points):
+    prepare, essence, every = contestants.KERNELS[kernel]
+    package, function = every[name]
+    if package and not installed(package):
+        pytest.skip(f"{package} is not installed")
+    return essence(function(**({"points": points} if name == "topo" else prepare(points))))
+
+
+def test_the_cloud_is_of_real_filters_and_a_smaller_one_is_part_of_it():
+    large, small = contestants.cloud(250_000), contestants.cloud(1000)
+    assert large.shape == (250_000, 9) and large.dtype == np.float32
+    np.testing.assert_array_equal(large[:1000], small)
+    np.testing.assert_allclose(np.linalg.norm(large, axis=1), 1, atol=1e-5)
+    assert abs(large.mean(axis=1)).max() < 1e-6
+
+
+@pytest.mark.parametrize("kernel, name", OTHERS)
+def test_every_contestant_computes_the_same(kernel, name):
+    points = contestants.cloud(600)
+    theirs, ours = answer(kernel, name, points), answer(kernel, "topo", points)
+    if name == "GUDHI (weak)":
+        assert theirs is None and topology.difference([{"answer": theirs}], [{"answer": ours}]) is None
+    else:
+        assert topology.difference([{"answer": theirs}], [{"answer": ours}]) < 1e-5
+
+
+def test_ours_is_what_brute_force_says():
+    points = contestants.cloud(600)
+    distances = np.sort(cdist(points, points), axis=1)[:, contestants.NEIGHBOR]
+    np.testing.assert_allclose(answer("density", "topo", points), contestants.quantiles(distances), atol=1e-6)
+
+
+def test_who_takes_too_long_is_stopped():
+    with pytest.raises(TimeoutError, match="scikit-learn brute"):
+        topology.afresh("benchmarks.contestants.measure", "density", "scikit-learn brute", 200_000, 1)
+
+
+@pytest.fixture
+def pretended(monkeypatch, tmp_path):
+    """Runs of main in which nothing runs: `costs` maps a name to seconds for 1,000 points, or to an error."""
+
+    def main(costs, *arguments):
+        turns = []
+
+        def afresh(function, *details):
+            if function.endswith("hardware"):
+                return "a machine"
+            _, name, n, _ = details
+            turns.append((name, n))
+            if isinstance(costs[name], Exception):
+                raise costs[name]
+            return {"seconds": costs[name] * n / 1000, "memory": 2**20, "answer": [n, 1.0 if name == "topo" else 1.001]}
+
+        every = {name: (None if name == "topo" else name, None) for name in costs}
+        monkeypatch.setattr(topology, "KERNELS", {"density": (None, None, every)})
+        monkeypatch.setattr(topology, "SIZES", (1000, 20_000, 50_000))
+        monkeypatch.setattr(topology, "installed", lambda name: None if name == "absent" else "1.0")
+        monkeypatch.setattr(topology, "circumstances", lambda *packages: {"date": "today", "machine": "here", "versions": {"python": "3"}})
+        monkeypatch.setattr(topology, "afresh", afresh)
+        topology.main(["--out", str(tmp_path / "topology.json"), *arguments])
+        return turns, json.loads((tmp_path / "topology.json").read_text()), tmp_path / "topology.svg"
+
+    return main
+
+
+def test_contestants_take_turns_and_are_spared_what_they_cannot_do(pretended, capsys):
+    costs = {"topo": 0.001, "slow": 2.0, "stopped": TimeoutError(), "broken": RuntimeError("out of memory"), "absent": 1.0}
+    turns, measured, plot = pretended(costs, "--rounds", "2", "--limit", "60")
+    first = [("topo", 1000), ("slow", 1000), ("stopped", 1000), ("broken", 1000)]
+    assert turns == [*first, *[("topo", 20_000), ("slow", 20_000)] * 2, ("topo", 50_000)]
+    results = measured["results"]["density"]["contestants"]
+    assert results["slow"]["50000"] == "over 60 s"
+    assert results["stopped"] == {"1000": "over 60 s", "20000": "not run", "50000": "not run"}
+    assert results["broken"]["1000"] == "failed" and set(results["absent"].values()) <= {"not installed", "not run"}
+    rows = {row[1]: row for row in measured["results"]["density"]["table"]["rows"]}
+    assert rows["slow"] == ["20,000", "slow", "40.00 (40.00-40.00)", "2000.0", "1 MiB", "1e-03"]
+    assert rows["topo"][3:] == ["1.0", "1 MiB", "0"] and rows["stopped"][2] == "not run"
+    assert measured["results"]["density"]["curves"]["slow"] == [[1000, 20_000], [2.0, 40.0]]
+    printed = capsys.readouterr()
+    assert aligned(measured["results"]["density"]["table"], "<<>>>>") in printed.out and "out of memory" in printed.err
+    assert plot.read_text().count("<svg") == 1
+
+
+def test_small_runs_show_their_largest_size(pretended):
+    _, measured, _ = pretended({"topo": 0.001, "slow": 2.0}, "--largest", "5000")
+    assert [row[0] for row in measured["results"]["density"]["table"]["rows"]] == ["1,000", "1,000"]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--largest", "10"], "the smallest cloud has 1000 points"),
+    (["--only", "nerve"], "nerve: only density, lazy witness, Mapper are measured"),
+    (["--limit", "0"], "0 is not allowed: it must be positive"),
+])
+def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        topology.main(arguments)
+    assert message in capsys.readouterr().err
