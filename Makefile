@@ -1,7 +1,7 @@
 # make book    the rendered book, in _build/html
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
-# make bench   the engine beside loops in Flax and PyTorch (a quarter of an hour, on a machine that does nothing else)
+# make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,6 +22,7 @@ train: environment
 
 bench: environment
 	$(run) -m benchmarks.populations
+	$(run) -m benchmarks.topology
 
 environment: $(VENV)/installed
 

@@ -64,7 +64,7 @@ def test_its_figures_have_a_name_a_caption_and_alternative_text(name):
     assert figures(name)
     for cell in figures(name):
         about = cell.metadata["mystnb"]
-        assert about["figure"]["name"].startswith(f"fig-{name[:2]}-")
+        assert about["figure"]["name"].startswith(f"fig-{name.split('-')[0]}-")
         assert len(about["figure"]["caption"]) > 20 and len(about["image"]["alt"]) > 20
         assert about["image"]["alt"] != about["figure"]["caption"]
 
@@ -107,7 +107,7 @@ def test_its_page_shows_its_figures(pages, name):
     page = (pages / f"{name}.html").read_text("utf-8")
     shown = re.findall(r'<img [^>]*src="([^"]+)"', page)
     assert all((pages / source).exists() for source in shown)
-    assert len([source for source in shown if "_images/" in source]) >= len(drawn) >= 5
+    assert len([source for source in shown if "_images/" in source]) >= len(drawn) >= 2
     for cell in drawn:
         assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
 
