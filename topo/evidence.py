@@ -4,6 +4,7 @@ Knows point clouds and barcodes; must not know which network or layer a cloud co
 """
 from math import isfinite
 from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -108,6 +109,35 @@ def best(grid, ks, ps):
         raise ValueError("grid holds nothing but NaN")
     i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
     return ks[i], ps[j]
+
+
+class Verdict(NamedTuple):
+    """What `hold_out` returns: `grid` of the gaps that chose k and p; `core`, `barcode` and `gap` of the other cloud."""
+
+    grid: np.ndarray
+    k: int
+    p: float
+    core: np.ndarray
+    barcode: dict
+    gap: float
+
+
+def hold_out(choosing, judging, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05):
+    """Choose the filtration on one cloud, and look at another one there: that of networks which had no say.
+
+    The largest of many cells is large by chance, too; a cloud that did not choose it has no such advantage.
+
+    choosing, judging: (n, d) and (m, d); the rest as for `gap_grid`, the ks for the n points.
+    Returns a Verdict: grid, (len(ks), len(ps)) float64 gaps of `choosing`, its `best` k and p, and of `judging` at that
+    p and k scaled to m points the core (floor(p*m), d), its barcode and its gap.
+    Raises TypeError or ValueError as `gap_grid` does.
+    """
+    choosing, judging = as_points(choosing, "choosing"), as_points(judging, "judging")
+    grid = gap_grid(choosing, ks, ps, landmarks, nu, loops, floor)
+    k, p = best(grid, ks, ps)
+    core = densest(judging, scaled_k(k, len(judging), len(choosing)), p)
+    barcode = lazy_witness_barcode(core, min(landmarks, len(core)), nu)
+    return Verdict(grid, k, p, core, barcode, gap(barcode, loops, floor))
 
 
 # Draws of networks

@@ -304,18 +304,19 @@ def _draw_patches(ax, vectors, centres, side, limit=None, frame=_INK, width=0.6,
     ax.add_collection(PolyCollection(centres[:, None] + corners, **edge), autolim=False)
 
 
-def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, ax=None):
+def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, side=None, ax=None):
     """Patches around a ring.
 
     vectors: (n, w*w); angles: (n,) in radians, from the right and clockwise, as y points downwards in a patch: so
-    every patch of the primary circle brightens outwards. label: a text at the centre; colour: of the ring.
-    Returns the Figure. Raises TypeError or ValueError for another shape.
+    every patch of the primary circle brightens outwards. label: a text at the centre; colour: of the ring; side: of a
+    patch in radii of the ring, so that n patches all around have room where None.
+    Returns the Figure. Raises TypeError or ValueError for another shape or a side that is not positive.
     """
     vectors, angles = _as_patches(vectors), np.asarray(angles, float)
     if angles.shape != (len(vectors),):
         raise ValueError(f"angles must have shape ({len(vectors)},), one a patch, not {angles.shape}")
     ax = _axes(ax, 3.2, 3.2)
-    side = _ring_side(len(vectors), 0.42)
+    side = _ring_side(len(vectors), 0.42) if side is None else _positive(side, "side")
     _ring(ax, np.ones(2), colour)
     _draw_patches(ax, vectors, _on_ring(angles), side)
     if label is not None:
