@@ -197,6 +197,14 @@ def test_edges_around_a_circle_brighten_outwards_and_do_not_overlap(count):
     assert texts(ax) == ["primary"]
 
 
+def test_patches_around_a_circle_are_as_large_as_asked_for():
+    angles = [0, 0.4, 0.8]  # side by side, where patches with room all around would overlap
+    ax = figures.circle_of_patches(models.primary_circle(angles), angles, side=0.2).axes[0]
+    assert np.allclose(patches_of(ax)[1], 0.2)
+    with pytest.raises(ValueError, match="side"):
+        figures.circle_of_patches(models.primary_circle(angles), angles, side=0)
+
+
 def test_secondary_circles_meet_the_primary_in_the_right_patches():
     ax = figures.three_circles(steps=8).axes[0]
     centres, sides, pixels = patches_of(ax)

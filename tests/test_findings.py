@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from topo import archive, density, filters, mapper, models, persistence
+from topo import archive, density, evidence, filters, mapper, models, persistence
 
 MNIST = [name for name in archive.manifest() if name.startswith("mnist-")]
 PAPER_K, PAPER_P, PAPER_POINTS = 200, 0.3, 6400
@@ -64,3 +64,93 @@ def test_the_graph_and_the_barcode_take_seconds():
     end = time.perf_counter()
     assert middle - start < 3 and end - middle < 2
     assert mapper.graph_summary(graph)["largest_share"] > 0.9
+
+
+GRAY, GRAY_ONE, COLOR = "cifar-gray-C-64-32-64", "cifar-gray-C-64-0-64", "cifar-color-C-64-32-64"
+
+
+def points(name, layer=1, iteration=None, networks=slice(None)):
+    kernels = archive.load(name).kernels(layer, iteration)[networks]
+    return filters.normalize(np.concatenate([filters.spatial_filters(kernel) for kernel in kernels]))
+
+
+def clusters(name, iteration=None):
+    """The mean filters of the clusters of a first layer, at the numbers of chapter 6."""
+    cloud = points(name, 1, iteration).astype(float)
+    k = evidence.scaled_k(100, len(cloud))
+    peaks = evidence.density_clusters(cloud, k, 1.3)[1]
+    nearest = np.argsort(((cloud[peaks][:, None] - cloud[None]) ** 2).sum(axis=-1), axis=1)[:, : k + 1]
+    return filters.normalize(cloud[nearest].mean(axis=1))
+
+
+@pytest.mark.parametrize("name, least", [(GRAY, 5), (GRAY_ONE, 7)])
+def test_trained_on_gray_images_the_first_layer_has_clusters_and_untrained_it_has_one(name, least):
+    means = clusters(name)
+    assert len(means) >= least and len(clusters(name, 0)) == 1
+    lines = np.concatenate([circle for circle in models.secondary_circles([0, np.pi])])
+    assert ((means @ lines.T).max(axis=0) > 0.7).all()  # vertical and horizontal, dark and bright
+    assert ((means @ models.primary_circle([0, np.pi]).T).max(axis=0) > 0.9).all()  # both vertical edges
+
+
+def test_the_diagonals_are_of_the_networks_with_one_layer():
+    diagonals = models.klein_bottle([np.pi / 4, -np.pi / 4], 0)
+    two, one = ((clusters(name) @ diagonals.T).max(axis=0) for name in (GRAY, GRAY_ONE))
+    assert (one > 0.8).all() and (two < 0.5).all()
+
+
+@pytest.mark.parametrize("name", [GRAY, GRAY_ONE])
+def test_the_well_trained_first_layer_has_no_circle_at_the_papers_filtration(name):
+    assert gap(core(name)) < 2 and gap(core(name, 0)) < 2
+
+
+def core_at(cloud, k, p, reference):
+    return density.densest(cloud, evidence.scaled_k(k, len(cloud), reference), p)
+
+
+@pytest.mark.parametrize("name, k, p, others", [(GRAY, 100, 0.02, slice(12, 36)), (COLOR, 200, 0.1, slice(12, 24))])
+def test_the_second_layer_is_a_loop_of_edges_in_networks_that_did_not_choose_the_filtration(name, k, p, others):
+    trained = core_at(points(name, 2, None, others), k, p, 12 * 2048)
+    untrained = core_at(points(name, 2, 0), k, p, 12 * 2048)
+    gaps = [evidence.gap(persistence.lazy_witness_barcode(each, 100)) for each in (trained, untrained)]
+    assert gaps[0] >= 3 and gaps[1] < 2
+    assert np.median(models.primary_energy(trained)) > 0.6 > 0.4 > np.median(models.primary_energy(untrained))
+
+
+def holes(cloud, circle, sectors=16):
+    """Sectors of a circle with less than a tenth of an even share of the filters within 0.6 of it."""
+    cosines = cloud @ circle.T
+    near = cosines.max(axis=1) >= 1 - 0.6**2 / 2
+    sector = np.rint(cosines[near].argmax(axis=1) * sectors / len(circle)).astype(int) % sectors
+    return (np.bincount(sector, minlength=sectors) < 0.1 * near.sum() / sectors).sum()
+
+
+def test_the_first_layer_in_colour_has_one_loop_the_horizontal_circle_alone_is_whole():
+    halves = [points(COLOR, 1, None, half) for half in (slice(20), slice(20, None))]
+    untrained = [points(COLOR, 1, 0, half) for half in (slice(20), slice(20, None))]
+    ks, ps = [30, 60], [0.15, 0.2, 0.25]
+    assert evidence.hold_out(*halves, ks, ps).gap >= 3
+    assert evidence.gap_grid(untrained[0], ks, ps).max() < 2
+    around = np.arange(0, 2 * np.pi, np.pi / 360)
+    whole = core_at(np.concatenate(halves), 50, 0.2, 6400)
+    vertical, horizontal = models.secondary_circles(around)
+    assert holes(whole, horizontal) == 0 < min(holes(whole, vertical), holes(whole, models.primary_circle(around)))
+
+
+def test_the_first_layer_in_colour_is_near_the_three_circles_but_has_not_their_five_loops():
+    circles = models.three_circles(3000)
+    trained, untrained = (core_at(points(COLOR, 1, t), 100, 0.3, 6400) for t in (None, 0))
+    assert np.median(models.distance_to(trained, circles)) < 0.45 < 0.75 < np.median(models.distance_to(untrained, circles))
+    assert evidence.gap(persistence.lazy_witness_barcode(trained, 100), 5) < 3
+    far = trained[models.distance_to(trained, circles) > 1]
+    saddle = filters.normalize(np.array([[1.0, 0, -1, 0, 0, 0, -1, 0, 1]]))[0]
+    assert 0.02 < len(far) / len(trained) < 0.1 and np.median(np.abs(far @ saddle)) > 0.85
+
+
+def test_red_prefers_horizontal_edges_and_green_and_blue_vertical_ones():
+    slices = archive.load(COLOR).filters(1).reshape(40, 3, 64, 9)
+    shares = []
+    for channel in range(3):
+        cosines = np.abs(filters.normalize(slices[:, channel].reshape(-1, 9)) @ models.primary_circle([0, np.pi / 2]).T)
+        shares.append((cosines >= 1 - 0.6**2 / 2).mean(axis=0))
+    (red_vertical, red_horizontal), *others = shares
+    assert red_horizontal > 1.5 * red_vertical and all(vertical > 1.5 * horizontal for vertical, horizontal in others)

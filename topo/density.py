@@ -11,7 +11,7 @@ from topo.filters import as_points, check_whole
 from topo.neighbors import kth_distances
 
 
-def _kept(p, n):
+def kept_count(p, n):
     """floor(p*n), where a product within float rounding of a whole number is that number: 0.29 * 100 is 29."""
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a number, not {p!r}")
@@ -44,7 +44,7 @@ def densest_indices(points, k, p):
     Arguments and errors as for `densest`. Returns (floor(p*n),) int64.
     """
     points = as_points(points)
-    count = _kept(p, len(points))
+    count = kept_count(p, len(points))
     return np.argsort(kth_neighbor_distance(points, k), kind="stable")[:count]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from topo.density import _kept, densest, kth_neighbor_distance
+from topo.density import kept_count, densest, kth_neighbor_distance
 from topo.filters import as_points, check_whole
 from topo.persistence import bar_lengths, lazy_witness_barcode, loop_gap
 
@@ -76,7 +76,7 @@ def barcode_grid(points, ks, ps, landmarks=100, nu=1):
     for i, k in enumerate(ks):
         by_density = densest(points, k, 1.0)
         for j, p in enumerate(ps):
-            core = by_density[: _kept(p, len(points))]
+            core = by_density[: kept_count(p, len(points))]
             grid[i, j] = lazy_witness_barcode(core, min(landmarks, len(core)), nu)
     return grid
 
