@@ -12,7 +12,9 @@ from topo.neighbors import kth_distances
 
 
 def kept_count(p, n):
-    """floor(p*n), where a product within float rounding of a whole number is that number: 0.29 * 100 is 29."""
+    """How many of n points a fraction p keeps: floor(p*n), where a product within float rounding of a whole number is
+    that number: 0.29 of 100 points are 29. Raises TypeError or ValueError for a p outside (0, 1] or that keeps none.
+    """
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a number, not {p!r}")
     if not 0 < p <= 1:

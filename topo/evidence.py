@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from topo.density import kept_count, densest, kth_neighbor_distance
+from topo.density import densest, kept_count, kth_neighbor_distance
 from topo.filters import as_points, check_whole
 from topo.persistence import bar_lengths, lazy_witness_barcode, loop_gap
 
