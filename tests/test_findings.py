@@ -154,3 +154,15 @@ def test_red_prefers_horizontal_edges_and_green_and_blue_vertical_ones():
         shares.append((cosines >= 1 - 0.6**2 / 2).mean(axis=0))
     (red_vertical, red_horizontal), *others = shares
     assert red_horizontal > 1.5 * red_vertical and all(vertical > 1.5 * horizontal for vertical, horizontal in others)
+
+
+def test_without_max_pooling_the_first_layer_has_the_straight_edges_and_no_three_loops_that_other_networks_confirm():
+    cloud = points("cifar-color-C-48-32-64-unpooled").astype(float)
+    k = evidence.scaled_k(100, len(cloud))
+    peaks = evidence.density_clusters(cloud, k, 1.3)[1]
+    edges = models.primary_circle(np.arange(4) * np.pi / 2)
+    assert len(peaks) == 4 and ((cloud[peaks] @ edges.T).max(axis=0) > 0.9).all()
+    halves = [points("cifar-color-C-48-32-64-unpooled", 1, None, half) for half in (slice(12), slice(12, None))]
+    assert evidence.hold_out(*halves, [14, 27, 54], [0.2, 0.25, 0.3, 0.4], loops=3).gap < 2
+    untrained = points("cifar-color-C-48-32-64-unpooled", 1, 0)
+    assert len(evidence.density_clusters(untrained, k, 1.3)[1]) == 1
