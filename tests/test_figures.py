@@ -505,6 +505,18 @@ def test_strip_draws_every_value_and_its_median():
         figures.strip({}, label="accuracy")
 
 
+def test_timeline_draws_medians_bands_and_marks():
+    bands = {"trained": [[1, 5, 2], [1, 7, 3], [1, 6, 9]], "untrained": [1, 1, 1]}
+    ax = figures.timeline([0, 100, 200], bands, label="ratio", marks={"paper": 150}, line=3).axes[0]
+    assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[1, 6, 3], [1, 1, 1]]
+    (band,) = ax.collections
+    low, high = band.get_paths()[0].get_extents().intervaly
+    assert (low, high) == (1, 9) and texts(ax) == ["paper"]
+    assert list(ax.lines[2].get_ydata()) == [3, 3] and list(ax.lines[3].get_xdata()) == [150, 150]
+    with pytest.raises(ValueError, match=r"bands\['trained'\] has 2 times, x has 3"):
+        figures.timeline([0, 1, 2], {"trained": [1, 2]}, label="ratio")
+
+
 def test_costs_are_drawn_on_logarithmic_axes_ours_first_and_thick():
     curves = {"ours": ((10, 100), (0.1, 2.0)), "theirs": ((10, 100), (1.0, 90.0))}
     axes = figures.costs({"density": curves, "Mapper": {"ours": curves["ours"]}}).axes

@@ -898,6 +898,35 @@ def strip(groups, *, label, ax=None):
     return ax.figure
 
 
+def timeline(x, bands, *, label, marks=None, line=None, xlabel="batch iteration", ax=None):
+    """Values against time as lines with bands: the median of several draws, between the lowest and the highest.
+
+    x: (times,) ascending; bands: {text: (draws, times)} or pairs, one row where nothing varies; label: of the values,
+    with their unit; marks: {text: time}, each a vertical line; line: a value to compare with, a horizontal one.
+    Returns the Figure. Raises TypeError or ValueError for another shape, or for no band.
+    """
+    texts, bands = _texts_and_values(bands, "bands")
+    bands = [as_points(np.atleast_2d(values), f"bands[{text!r}]") for text, values in zip(texts, bands)]
+    for text, values in zip(texts, bands):
+        if values.shape[1] != len(x):
+            raise ValueError(f"bands[{text!r}] has {values.shape[1]} times, x has {len(x)}")
+    ax = _axes(ax, WIDTH, 2.4)
+    for text, values, colour, marker in zip(texts, bands, cycle(PALETTE), cycle(_MARKERS)):
+        ax.plot(x, np.median(values, axis=0), color=colour, marker=marker, markersize=4, linewidth=1.5, label=text)
+        if len(values) > 1:
+            ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18, linewidth=0)
+    if line is not None:
+        ax.axhline(line, color=_FAINT, linewidth=0.8, linestyle="--", zorder=1)
+    for text, time in (marks or {}).items():
+        ax.axvline(time, color=_FAINT, linewidth=0.8, linestyle=":", zorder=1)
+        ax.annotate(text, (time, 1), xycoords=("data", "axes fraction"), xytext=(2, -2), textcoords="offset points",
+                    fontsize=7, color=_INK, va="top")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(label)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return ax.figure
+
+
 def costs(panels_of_curves, *, columns=3):
     """What a computation costs against the number of points, both logarithmic, a panel for each computation.
 
