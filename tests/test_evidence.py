@@ -169,6 +169,31 @@ def test_draws_out_of_range_are_an_error(change, error):
         evidence.over_networks(**{"clouds": np.ones((4, 3, 2)), "statistic": np.mean, **change})
 
 
+def circles_and_noise():
+    """Six networks on a circle, and six whose points are scattered."""
+    generator = np.random.default_rng(0)
+    circle = lambda: models.sample_circle(60, int(generator.integers(2**31)), noise=0.05)
+    return [circle() for _ in range(6)], [generator.uniform(-1, 1, (60, 2)) for _ in range(6)]
+
+
+def test_half_of_the_networks_confirms_what_the_other_half_has_and_noise_it_does_not():
+    circles, noise = circles_and_noise()
+    assert (evidence.hold_outs(circles, [5, 10], [0.5, 1.0], landmarks=40) >= 3).all()
+    assert np.median(evidence.hold_outs(noise, [5, 10], [0.5, 1.0], landmarks=40)) < 2
+
+
+def test_a_network_chooses_or_is_judged_never_both(monkeypatch):
+    seen = []
+    verdict = lambda choosing, judging, ks, *_: seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
+    monkeypatch.setattr(evidence, "hold_out", verdict)
+    clouds = [np.full((10, 2), float(network)) for network in range(7)]
+    assert evidence.hold_outs(clouds, [7, 70], [1.0], draws=9).tolist() == [2.0] * 9
+    for choosing, judging, ks in seen:
+        choose, judge = (set(points[:, 0]) for points in (choosing, judging))
+        assert not choose & judge and choose | judge == set(range(7)) and abs(len(choose) - len(judge)) == 1
+        assert ks == [evidence.scaled_k(k, len(choosing), 70) for k in (7, 70)]
+
+
 # Peaks
 
 def depths_over_all_paths(points, k):

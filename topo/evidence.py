@@ -175,6 +175,26 @@ def over_networks(clouds, statistic, draws=20, share=0.5, seed=0):
     return np.array([statistic(np.concatenate([clouds[i] for i in rows])) for rows in drawn], float)
 
 
+def hold_outs(clouds, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05, draws=5, seed=0):
+    """`hold_out` for random halves of the networks: one half of them chooses the filtration, the other is judged.
+
+    clouds: a list of (n, d), a network each, two or more; ks: for all the points together; draws: 1 or more; the rest
+    as for `hold_out`.
+    Returns (draws,) float64: the gaps of the halves that were judged.
+    Raises TypeError or ValueError as `over_networks` and `hold_out` do.
+    """
+    clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
+    total = sum(map(len, clouds))
+
+    def judged(chosen):
+        choosing, judging = (np.concatenate([clouds[i] for i in np.flatnonzero(rows)]) for rows in (chosen, ~chosen))
+        scaled = [scaled_k(k, len(choosing), total) for k in ks]
+        return hold_out(choosing, judging, scaled, ps, landmarks, nu, loops, floor).gap
+
+    rows = np.eye(len(clouds))[:, None]  # a cloud for each network that says only which it is
+    return over_networks(rows, lambda drawn: judged(drawn.any(axis=0)), draws, seed=seed)
+
+
 # Clusters
 
 def density_peaks(points, k):
