@@ -311,6 +311,7 @@ def test_small_components_are_counted_but_not_drawn():
     assert texts(ax) == ["not drawn: 3 points in 2 small components"]
     lonely = graph_of([range(120), range(100, 199), [199]], [(0, 1)])
     assert texts(figures.mapper(lonely, points, smallest=0.02).axes[0]) == ["not drawn: 1 point in 1 small component"]
+    assert not texts(figures.mapper(lonely, points, smallest=0.02, note=False).axes[0])
     assert len(discs_of(figures.mapper(graph, points, smallest=0.01).axes[0])[0]) == 4
     everything = figures.mapper(graph, points, smallest=0).axes[0]
     assert len(discs_of(everything)[0]) == 5 and texts(everything) == []

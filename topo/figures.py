@@ -382,7 +382,7 @@ def three_circles(*, steps=16, ax=None):
 
 # Mapper graphs
 
-def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0.09, colorbar=True, ax=None):
+def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0.09, colorbar=True, note=True, ax=None):
     """A Mapper graph with filters beside it: nodes coloured and sized by their points, blue few, red many (section 3).
 
     Beside the graph are the mean filters of nodes along its rim, each over the node and its adjacent nodes, as in
@@ -393,7 +393,7 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
     layout: "lens", nodes at the mean of their first two principal components; "force", from there by the
     Fruchterman-Reingold algorithm; or positions (nodes, 2).
     smallest: share of the points below which a connected component is not drawn, but counted in a note.
-    side: of a filter, as a share of the graph's extent; colorbar: whether to draw one.
+    side: of a filter, as a share of the graph's extent; colorbar, note: whether to draw them.
     Returns the Figure. Raises TypeError or ValueError for a number out of range, a graph that is no Mapper graph, or
     one that is of other points.
     """
@@ -408,7 +408,7 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
     if thumbnails and isqrt(points.shape[1]) ** 2 != points.shape[1]:
         raise ValueError(f"points {points.shape} are no square patches (n, w*w) to draw: thumbnails must be 0")
     places = _layout(graph, points, layout)
-    nodes, note = _large_components(graph, len(points), smallest)
+    nodes, left_out = _large_components(graph, len(points), smallest)
     positions, sizes = places[nodes], node_sizes(graph)[nodes]
     ends = places[_edges_within(graph, nodes)]
     extent = np.ptp(positions, axis=0).max() or 1.0
@@ -429,8 +429,8 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
     (left, bottom), (right, top) = within.min(axis=0), within.max(axis=0)
     ax.set(xlim=(left, right), ylim=(bottom, top))
     _picture(ax)
-    if note:
-        ax.text(0.5, -0.02, note, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=_INK)
+    if note and left_out:
+        ax.text(0.5, -0.02, left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=_INK)
     if colorbar:
         bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=25, pad=0.01, label="points in the node")
         bar.outline.set_visible(False)
