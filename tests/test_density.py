@@ -32,6 +32,11 @@ def test_a_point_never_counts_itself_but_coincident_points_count():
     np.testing.assert_array_equal(kth_neighbor_distance(points, 2), [0, 0, 0, 1, 3])
     np.testing.assert_array_equal(kth_neighbor_distance(points, 3), [1, 1, 1, 1, 3])
     np.testing.assert_array_equal(kth_neighbor_distance(points, 4), [3, 3, 3, 2, 3])
+    np.testing.assert_array_equal(kth_neighbor_distance(points, (4, 1)), [[3, 3, 3, 2, 3], [0, 0, 0, 1, 2]])
+    with pytest.raises(ValueError, match=r"k = \[\] must hold one value"):
+        kth_neighbor_distance(points, [])
+    with pytest.raises(ValueError, match="k = 5 must be a whole number from 1 to 4"):
+        kth_neighbor_distance(points, [4, 5])
 
 
 def test_many_coincident_points():

@@ -36,7 +36,17 @@ def test_kth_distances_equal_brute_force(n, d):
     for kind, points in clouds(n, d).items():
         for k in {1, min(7, n - 1), n - 1}:
             expected = brute_force(points, k)
-            np.testing.assert_allclose(neighbors.kth_distances(points, k), expected, rtol=1e-9, err_msg=kind)
+            np.testing.assert_allclose(neighbors.kth_distances(points, [k])[0], expected, rtol=1e-9, err_msg=kind)
+
+
+@pytest.mark.parametrize("search", ["_kth_by_leaves", "_kth_by_pairs"])
+def test_several_neighbours_at_once_are_those_one_by_one_in_the_order_asked_for(monkeypatch, search):
+    monkeypatch.setattr(neighbors, "_accelerated", lambda: search == "_kth_by_pairs")
+    points = clouds(300, 9)["in general position"]
+    ks = [7, 299, 1, 7, 64]
+    several = neighbors.kth_distances(points, ks)
+    np.testing.assert_array_equal(several, [neighbors.kth_distances(points, [k])[0] for k in ks])
+    np.testing.assert_allclose(several[1], brute_force(points, 299), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (300, 2)])
@@ -45,7 +55,7 @@ def test_an_accelerator_finds_the_same_distances(n, d, monkeypatch):
     monkeypatch.setattr(neighbors, "_PAIRS_AT_ONCE", 2_000)  # several blocks, the last one partly filled
     for kind, points in clouds(n, d).items():
         k = min(7, n - 1)
-        distances = neighbors.kth_distances(points.astype(np.float64), k)
+        (distances,) = neighbors.kth_distances(points.astype(np.float64), [k])
         assert distances.dtype == np.float64
         np.testing.assert_allclose(distances, brute_force(points, k), rtol=1e-9, err_msg=kind)
 
@@ -71,9 +81,9 @@ def test_the_spanning_tree_of_one_point_has_no_edge():
 
 def test_threads_do_not_change_the_bits(monkeypatch):
     points = clouds(1500, 9)["in general position"]
-    several = neighbors.kth_distances(points, 30), neighbors.spanning_tree_lengths(points)
+    several = neighbors.kth_distances(points, [30, 5]), neighbors.spanning_tree_lengths(points)
     monkeypatch.setattr(neighbors.config, "NUMBA_NUM_THREADS", 1)
-    np.testing.assert_array_equal(neighbors.kth_distances(points, 30), several[0])
+    np.testing.assert_array_equal(neighbors.kth_distances(points, [30, 5]), several[0])
     np.testing.assert_array_equal(neighbors.spanning_tree_lengths(points), several[1])
 
 

@@ -31,13 +31,20 @@ def kth_neighbor_distance(points, k):
     Exact: coordinate differences in float64, no |x|^2 + |y|^2 - 2xy. A point is not its own neighbour, but
     points that coincide with it are. Memory grows linearly in n, whatever k is.
 
-    points: (n, d), as `topo.filters.as_points` takes them; k: 1 <= k < n.
-    Returns (n,) float64 in the unit of the points, small where the cloud is dense.
+    points: (n, d), as `topo.filters.as_points` takes them; k: 1 <= k < n, or a list of such, which cost little more
+    than the largest of them.
+    Returns (n,) float64 in the unit of the points, small where the cloud is dense; (len(k), n) for a list.
     Raises TypeError or ValueError for a k that is no whole number in that range, and as `as_points` does.
     """
     points = as_points(points)
-    check_whole(k, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
-    return kth_distances(points, k)
+    several = isinstance(k, (list, tuple, range)) or getattr(k, "ndim", 0) == 1
+    if several and not len(k):
+        raise ValueError(f"k = {k!r} must hold one value or more")
+    ks = list(k) if several else [k]
+    for each in ks:
+        check_whole(each, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
+    distances = kth_distances(points, ks)
+    return distances if several else distances[0]
 
 
 def densest_indices(points, k, p):

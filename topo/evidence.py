@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from topo.density import densest, kept_count, kth_neighbor_distance
 from topo.filters import as_points, check_whole
+from topo.neighbors import climb
 from topo.persistence import bar_lengths, lazy_witness_barcode, loop_gap
 
 PAPER_POINTS = 6400  # first-layer filters of a hundred networks of 64, which the paper's k = 200 is meant for
@@ -60,7 +61,7 @@ def gap(barcode, loops=1, floor=0.05):
 def barcode_grid(points, ks, ps, landmarks=100, nu=1):
     """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p.
 
-    The points are sorted by density once for every k; each p cuts that order at another place.
+    One search for neighbours serves every k, and the points are sorted by density once for each; a p cuts that order.
 
     points: (n, d), as `topo.filters.as_points` takes them; ks, ps: as `topo.density.densest` takes k and p;
     landmarks: of the lazy witness complex, all the points where a filtration keeps fewer; nu: as for
@@ -73,8 +74,8 @@ def barcode_grid(points, ks, ps, landmarks=100, nu=1):
     if not len(ks) or not len(ps):
         raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
     grid = np.empty((len(ks), len(ps)), object)
-    for i, k in enumerate(ks):
-        by_density = densest(points, k, 1.0)
+    for i, rho in enumerate(kth_neighbor_distance(points, ks)):
+        by_density = points[np.argsort(rho, kind="stable")]
         for j, p in enumerate(ps):
             core = by_density[: kept_count(p, len(points))]
             grid[i, j] = lazy_witness_barcode(core, min(landmarks, len(core)), nu)
@@ -163,16 +164,21 @@ def over_networks(clouds, statistic, draws=20, share=0.5, seed=0):
     (4, 2)
     """
     clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
-    if len(clouds) < 2:
-        raise ValueError(f"clouds must be those of two networks or more, not {len(clouds)}")
+    drawn = _drawn(len(clouds), draws, share, seed)
+    return np.array([statistic(np.concatenate([clouds[i] for i in rows])) for rows in drawn], float)
+
+
+def _drawn(networks, draws, share, seed):
+    """Random shares of the networks: a list of sorted rows."""
+    if networks < 2:
+        raise ValueError(f"clouds must be those of two networks or more, not {networks}")
     check_whole(draws, "draws", 1)
     _check_number(share, "share", 0, "a share of the networks")
     if not 0 < share < 1:
         raise ValueError(f"share = {share} is outside (0, 1)")
-    count = min(len(clouds) - 1, max(1, round(share * len(clouds))))
+    count = min(networks - 1, max(1, round(share * networks)))
     generator = np.random.default_rng(seed)
-    drawn = (np.sort(generator.choice(len(clouds), count, replace=False)) for _ in range(draws))
-    return np.array([statistic(np.concatenate([clouds[i] for i in rows])) for rows in drawn], float)
+    return [np.sort(generator.choice(networks, count, replace=False)) for _ in range(draws)]
 
 
 def hold_outs(clouds, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05, draws=5, seed=0):
@@ -180,7 +186,7 @@ def hold_outs(clouds, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05, draws=5,
 
     clouds: a list of (n, d), a network each, two or more; ks: for all the points together; draws: 1 or more; the rest
     as for `hold_out`.
-    Returns (draws,) float64: the gaps of the halves that were judged.
+    Returns a list of `draws` Verdicts.
     Raises TypeError or ValueError as `over_networks` and `hold_out` do.
     """
     clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
@@ -189,10 +195,9 @@ def hold_outs(clouds, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05, draws=5,
     def judged(chosen):
         choosing, judging = (np.concatenate([clouds[i] for i in np.flatnonzero(rows)]) for rows in (chosen, ~chosen))
         scaled = [scaled_k(k, len(choosing), total) for k in ks]
-        return hold_out(choosing, judging, scaled, ps, landmarks, nu, loops, floor).gap
+        return hold_out(choosing, judging, scaled, ps, landmarks, nu, loops, floor)
 
-    rows = np.eye(len(clouds))[:, None]  # a cloud for each network that says only which it is
-    return over_networks(rows, lambda drawn: judged(drawn.any(axis=0)), draws, seed=seed)
+    return [judged(np.isin(np.arange(len(clouds)), rows)) for rows in _drawn(len(clouds), draws, 0.5, seed)]
 
 
 # Clusters
@@ -245,34 +250,13 @@ def _climb(points, k, least):
     """
     rho = kth_neighbor_distance(points, k)
     joined = _neighbourhoods(points, k)
-    order = np.argsort(rho, kind="stable")
-    rank = np.argsort(order)
-    peak_of, depths = np.full(len(rho), -1), np.zeros(len(rho))
-    for point in order:
-        met = peak_of[joined.indices[joined.indptr[point] : joined.indptr[point + 1]]]
-        met = np.unique(rank[met[met >= 0]])  # peaks, densest first
-        if not len(met):
-            peak_of[point], depths[point] = point, np.inf
-            continue
-        densest_met = peak_of[point] = order[met[0]]
-        for other in order[met[1:]]:
-            depth = _ratio(rho[point], rho[other])
-            if depth < least:
-                peak_of[peak_of == other] = densest_met
-                depths[other] = depth
-    return peak_of, depths
+    return climb(rho, joined.indptr, joined.indices, least)
 
 
 def _neighbourhoods(points, k):
     """Which points are among each other's k nearest, one way or the other: (n, n) sparse; each is also its own."""
-    nearest = cKDTree(points).query(points, k + 1)[1]
+    nearest = cKDTree(points, leafsize=64).query(points, k + 1, workers=-1)[1]
     starts = np.arange(0, nearest.size + 1, k + 1)
     joined = csr_matrix((np.ones(nearest.size, bool), nearest.ravel(), starts), shape=(len(points),) * 2)
     return joined + joined.T
 
-
-def _ratio(larger, smaller):
-    """larger / smaller, both distances: 1 where both are 0, infinite where only `smaller` is."""
-    if larger == smaller:
-        return 1.0
-    return larger / smaller if smaller else np.inf

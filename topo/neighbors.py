@@ -27,15 +27,16 @@ class _Leaves(NamedTuple):
     high: np.ndarray
 
 
-def kth_distances(points, k):
-    """Distance of every point to the k-th nearest of the others: (n,) float64; points (n, d), 1 <= k < n.
+def kth_distances(points, ks):
+    """Distance of every point to the k-th nearest of the others, for every k: (len(ks), n) float64; points (n, d).
 
     Exact: coordinate differences in float64. On a GPU or TPU that JAX finds, all pairs, a block at a time; on the
-    CPU the leaves above. Memory grows linearly in n, whatever k is.
+    CPU the leaves above. Memory grows linearly in n, whatever the ks are, each of which is 1 <= k < n.
     """
     points, exponent = _scaled(points)
-    squared = _kth_by_pairs(points, k) if _accelerated() else _kth_by_leaves(points, k)
-    return np.ldexp(np.sqrt(squared), exponent)
+    descending, place = np.unique(-np.asarray(ks), return_inverse=True)
+    squared = (_kth_by_pairs if _accelerated() else _kth_by_leaves)(points, -descending)
+    return np.ldexp(np.sqrt(squared), exponent)[place]
 
 
 def spanning_tree_lengths(points):
@@ -79,6 +80,23 @@ def chains(points, sets, step):
         return list(pool.map(lambda rows: _chained(points[rows].T.copy(), limit), sets))
 
 
+def climb(rho, starts, neighbours, least):
+    """Let points enter in the order of rho, and end every peak that meets a lower one at a ratio below `least`.
+
+    A point that has no neighbour there is a new peak; any other belongs to the lowest peak that it meets. It ends each
+    other one whose ratio, rho of the point over rho of the peak, is below `least`; what belonged to that one belongs
+    to the lowest from then on.
+
+    rho: (n,) non-negative; starts (n + 1,), neighbours: those of point i are neighbours[starts[i]:starts[i + 1]].
+    Returns the peak that each point ends up with (n,) int64, and the ratios (n,) float64 of the peaks: infinite for
+    those that were not ended, 0 where a point is no peak. A ratio of 0 to 0 is 1.
+    """
+    order = np.argsort(rho, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return _climb(rho, order, rank, starts, neighbours, least)
+
+
 def _scaled(points):
     """The points in float64, divided by a power of two so that no square leaves the float range; and its exponent."""
     exponent = int(np.frexp(np.abs(points).max())[1])
@@ -91,7 +109,7 @@ def _accelerated():
     return jax.default_backend() != "cpu"
 
 
-def _kth_by_pairs(points, k):
+def _kth_by_pairs(points, ks):
     import jax
     from jax.experimental import enable_x64
 
@@ -100,18 +118,18 @@ def _kth_by_pairs(points, k):
         @jax.jit
         def kth(points):
             def of_one(point):
-                return -jax.lax.top_k(-((points - point) ** 2).sum(axis=1), k + 1)[0][-1]
+                return -jax.lax.top_k(-((points - point) ** 2).sum(axis=1), int(ks[0]) + 1)[0][ks]
 
-            return jax.lax.map(of_one, points, batch_size=min(len(points), max(1, _PAIRS_AT_ONCE // len(points))))
+            return jax.lax.map(of_one, points, batch_size=min(len(points), max(1, _PAIRS_AT_ONCE // len(points)))).T
 
         return np.asarray(kth(points))
 
 
-def _kth_by_leaves(points, k):
+def _kth_by_leaves(points, ks):
     leaves = _in_leaves(points)
-    in_order, squared = np.empty((2, len(points)))
-    _in_threads(_kth_nearest, leaves, k + 1, in_order)  # the point itself is among its k + 1 nearest
-    squared[leaves.order] = in_order
+    in_order, squared = np.empty((2, len(ks), len(points)))
+    _in_threads(_kth_nearest, leaves, ks + 1, in_order)  # the point itself is among its k + 1 nearest
+    squared[:, leaves.order] = in_order
     return squared
 
 
@@ -218,14 +236,16 @@ def _smallest(values, count, k):
 
 
 @_compiled
-def _kth_nearest(leaves, first, last, k, result):
-    """result[row]: the k-th smallest squared distance of the point in that row of the order, itself included."""
+def _kth_nearest(leaves, first, last, ks, result):
+    """result[:, row]: the k-th smallest squared distances of the point in that row of the order, itself included, for
+    every k; ks descend."""
+    k = ks[0]
     full = 2 * k + 2 * _LEAF
     nearest, held = np.empty((_LEAF, full + _LEAF)), np.empty(_LEAF, np.int64)
     to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(_LEAF), np.empty(_LEAF)
     limit = np.empty(_LEAF)
     for a in range(first, last):
-        queries = min(_LEAF, len(result) - a * _LEAF)
+        queries = min(_LEAF, result.shape[1] - a * _LEAF)
         held[:] = 0
         limit[:] = 0
         limit[:queries] = np.inf
@@ -250,7 +270,10 @@ def _kth_nearest(leaves, first, last, k, result):
                 held[i] = count
             widest = limit.max()
         for i in range(queries):
-            result[a * _LEAF + i] = _smallest(nearest[i], held[i], k)
+            count = held[i]
+            for rank in range(len(ks)):
+                result[rank, a * _LEAF + i] = _smallest(nearest[i], count, ks[rank])
+                count = ks[rank]
 
 
 @_compiled
@@ -305,6 +328,32 @@ def _root(parent, row):
         parent[row] = parent[parent[row]]
         row = parent[row]
     return row
+
+
+@_compiled
+def _climb(rho, order, rank, starts, neighbours, least):
+    above, ratios = np.full(len(rho), -1), np.zeros(len(rho))
+    for point in order:
+        lowest = -1
+        for other in neighbours[starts[point] : starts[point + 1]]:
+            if above[other] >= 0:
+                peak = _root(above, other)
+                if lowest < 0 or rank[peak] < rank[lowest]:
+                    lowest = peak
+        if lowest < 0:
+            above[point], ratios[point] = point, np.inf
+            continue
+        above[point] = lowest
+        for other in neighbours[starts[point] : starts[point + 1]]:
+            if above[other] >= 0:
+                peak = _root(above, other)
+                if peak != lowest:
+                    ratio = 1.0 if rho[point] == rho[peak] else rho[point] / rho[peak] if rho[peak] > 0 else np.inf
+                    if ratio < least:
+                        above[peak], ratios[peak] = lowest, ratio
+    for point in range(len(rho)):
+        above[point] = _root(above, point)
+    return above, ratios
 
 
 @_compiled
