@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 
 import igraph
@@ -324,6 +325,16 @@ def test_smallest_graphs(elements, edges):
     assert 1 <= len(patches_of(ax)[0]) <= len(elements)
 
 
+def test_mappers_are_mapper_graphs_side_by_side(ring):
+    points, graph = ring
+    figure = figures.mappers({"one": (graph, points), "two": (graph, points)}, columns=2, smallest=0)
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes] == ["one", "two"]
+    for ax in figure.axes:
+        assert len(discs_of(ax)[0]) == graph.vcount() and len(patches_of(ax)[0]) <= 8
+    with pytest.raises(ValueError, match="labelled must not be empty"):
+        figures.mappers({})
+
+
 def test_mapper_over_a_cloud_keeps_the_cloud_in_view():
     points = models.sample_circle(200, seed=0, noise=0.1)
     graph = mapper_graph(points, 6, 2)
@@ -372,6 +383,7 @@ def test_planes_share_one_colour_scale():
     assert cells[0].get_clim() == cells[1].get_clim() == (0, 100)
     assert cells[1].get_array().sum() == pytest.approx(100)
     assert len(figure.axes) == 3  # one colour bar
+    assert figures.plane(models.sample_klein_bottle(300, 0), limit=2).axes[0].collections[0].get_clim() == (0, 2)
     with pytest.raises(ValueError, match="3x3"):
         figures.plane(np.ones((4, 8)))
 
@@ -516,6 +528,30 @@ def test_timeline_draws_medians_bands_and_marks():
     assert list(ax.lines[2].get_ydata()) == [3, 3] and list(ax.lines[3].get_xdata()) == [150, 150]
     with pytest.raises(ValueError, match=r"bands\['trained'\] has 2 times, x has 3"):
         figures.timeline([0, 1, 2], {"trained": [1, 2]}, label="ratio")
+
+
+def test_slides_hold_every_picture_and_show_the_first():
+    drawn = {f"<{t}>": figures.patch(np.roll(np.arange(9.0), t)) for t in range(3)}
+    slides = figures.slides(drawn)
+    html = slides._repr_html_()
+    assert html.count("<img ") == len(set(re.findall(r'base64,([^"]+)"', html))) == 3 and html.count(" hidden>") == 2
+    assert 'alt="&lt;0&gt;"' in html and 'max="2"' in html and "http" not in html
+    assert repr(slides) == "3 pictures: <0>, <1>, <2>"
+    with pytest.raises(ValueError, match="labelled must not be empty"):
+        figures.slides({})
+
+
+def test_rings_leave_holes_out_and_count_them():
+    circle = models.primary_circle(np.arange(4) * np.pi / 2)
+    holed = circle.copy()
+    holed[1] = np.nan
+    figure = figures.rings({"whole": circle, "holed": holed, "none": holed[1:2]}, starts=(0, np.pi / 2, 0))
+    assert [texts(ax) for ax in figure.axes] == [["0 holes"], ["1 hole"], ["1 hole"]]
+    whole, holed = (patches_of(ax)[0] for ax in figure.axes[:2])
+    np.testing.assert_allclose(whole, [(1, 0), (0, -1), (-1, 0), (0, 1)], atol=1e-12)
+    np.testing.assert_allclose(holed, [(0, -1), (0, 1), (1, 0)], atol=1e-12)
+    with pytest.raises(ValueError, match="2 starts for 1 rings"):
+        figures.rings({"whole": circle}, starts=(0, 1))
 
 
 def test_costs_are_drawn_on_logarithmic_axes_ours_first_and_thick():

@@ -116,24 +116,15 @@ def test_the_second_layer_is_a_loop_of_edges_in_networks_that_did_not_choose_the
     assert np.median(models.primary_energy(trained)) > 0.6 > 0.4 > np.median(models.primary_energy(untrained))
 
 
-def holes(cloud, circle, sectors=16):
-    """Sectors of a circle with less than a tenth of an even share of the filters within 0.6 of it."""
-    cosines = cloud @ circle.T
-    near = cosines.max(axis=1) >= 1 - 0.6**2 / 2
-    sector = np.rint(cosines[near].argmax(axis=1) * sectors / len(circle)).astype(int) % sectors
-    return (np.bincount(sector, minlength=sectors) < 0.1 * near.sum() / sectors).sum()
-
-
 def test_the_first_layer_in_colour_has_one_loop_the_horizontal_circle_alone_is_whole():
     halves = [points(COLOR, 1, None, half) for half in (slice(20), slice(20, None))]
     untrained = [points(COLOR, 1, 0, half) for half in (slice(20), slice(20, None))]
     ks, ps = [30, 60], [0.15, 0.2, 0.25]
     assert evidence.hold_out(*halves, ks, ps).gap >= 3
     assert evidence.gap_grid(untrained[0], ks, ps).max() < 2
-    around = np.arange(0, 2 * np.pi, np.pi / 360)
     whole = core_at(np.concatenate(halves), 50, 0.2, 6400)
-    vertical, horizontal = models.secondary_circles(around)
-    assert holes(whole, horizontal) == 0 < min(holes(whole, vertical), holes(whole, models.primary_circle(around)))
+    holes = {name: models.circle_holes(whole, circle) for name, circle in models.circles().items()}
+    assert holes["horizontal"] == 0 < min(holes["primary"], holes["vertical"])
 
 
 def test_the_first_layer_in_colour_is_near_the_three_circles_but_has_not_their_five_loops():

@@ -178,6 +178,39 @@ def squared_d_norm(patch):
     return (np.diff(grid, axis=0) ** 2).sum() + (np.diff(grid, axis=1) ** 2).sum()
 
 
+def test_circles_are_the_three():
+    primary, vertical, horizontal = models.circles(8).values()
+    np.testing.assert_allclose(primary[1], primary_circle(np.pi / 4), atol=1e-12)
+    np.testing.assert_allclose(np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12)
+
+
+def test_sectors_say_where_on_a_circle_a_patch_is():
+    circle = models.circles()["primary"]
+    angles = np.array([0, 0.49, 0.51, 1, 2.4, 3.6, 3.51]) * np.pi / 2
+    assert models.circle_sectors(primary_circle(angles), circle, sectors=4).tolist() == [0, 0, 1, 1, 2, 0, 0]
+    line = secondary_circles(0)[0]
+    assert models.circle_sectors([line], circle).tolist() == [-1]
+    halfway = (line + primary_circle(0)) / np.sqrt(2)  # at a distance of 0.765
+    assert models.circle_sectors([halfway], circle, near=0.76).tolist() == [-1]
+    assert models.circle_sectors([halfway], circle, near=0.77).tolist() == [0]
+
+
+def test_holes_are_where_a_circle_has_few_patches_or_none():
+    circle = models.circles()["primary"]
+    angles = np.concatenate([np.repeat(np.arange(16) * np.pi / 8, 100)])
+    assert models.circle_holes(primary_circle(angles), circle) == 0
+    np.testing.assert_allclose(models.circle_means(primary_circle(angles), circle), circle[::45], atol=1e-12)
+    thinned = np.delete(angles, slice(5, 100))  # 5 patches at angle 0, where 0.1 of an even share is 9.4
+    means = models.circle_means(primary_circle(thinned), circle)
+    assert np.flatnonzero(np.isnan(means).all(axis=1)).tolist() == [0] and models.circle_holes(primary_circle(thinned), circle) == 1
+    assert models.circle_holes(primary_circle(thinned), circle, least=0.01) == 0
+    assert models.circle_holes(secondary_circles([0, np.pi])[0], circle) == 16
+    with pytest.raises(ValueError, match="near = 0 must be a distance"):
+        models.circle_holes(circle, circle, near=0)
+    with pytest.raises(ValueError, match="sectors = 0"):
+        models.circle_holes(circle, circle, 0)
+
+
 def test_dct_basis_is_orthonormal_for_the_d_norm():
     basis = dct_basis()
     np.testing.assert_allclose(basis.sum(axis=0), 0, atol=1e-14)

@@ -1,8 +1,9 @@
-"""Static pictures of barcodes, patches, clouds and Mapper graphs, and tables; the only module that plots.
+"""Pictures of barcodes, patches, clouds and Mapper graphs, and tables; the only module that plots.
 
 Knows arrays, barcodes and graphs; must not know where they come from, nor compute the results that it shows.
 """
 import random
+from base64 import b64encode
 from html import escape
 from io import BytesIO
 from itertools import cycle
@@ -327,6 +328,31 @@ def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, side=None, 
     return ax.figure
 
 
+def rings(labelled, *, starts=None):
+    """Rings of patches side by side, such as the mean filters along several circles; in the middle, how many are missing.
+
+    labelled: {text: (n, w*w)} or pairs, the patches at even angles, clockwise; a patch of NaN is left out.
+    starts: the angle of each ring's first patch in radians, from the right, 0 where None.
+    Returns the Figure. Raises TypeError or ValueError for another shape, or another number of starts.
+    """
+    texts, every = _texts_and_values(labelled, "labelled")
+    starts = np.zeros(len(texts)) if starts is None else starts
+    if len(starts) != len(texts):
+        raise ValueError(f"there are {len(starts)} starts for {len(texts)} rings")
+    figure, axes = panels(1, len(texts), height=0.2 + WIDTH / max(3, len(texts)), labels=texts)
+    for ax, patches, start in zip(axes, map(np.asarray, every), starts):
+        there = ~np.isnan(patches).any(axis=1)
+        angles = start + np.arange(len(patches)) * 2 * np.pi / len(patches)
+        label = f"{(~there).sum()} hole{'s' * ((~there).sum() != 1)}"
+        side = _ring_side(len(patches), 0.42)
+        if there.any():
+            circle_of_patches(patches[there], angles[there], label=label, side=side, ax=ax)
+        else:
+            ax.text(0.5, 0.5, label, transform=ax.transAxes, ha="center", va="center", fontsize=9, color=_INK)
+            _picture(ax)
+    return figure
+
+
 def _on_ring(angles):
     return np.column_stack([np.cos(angles), -np.sin(angles)])
 
@@ -438,6 +464,20 @@ def mapper(graph, points, *, thumbnails=20, layout="lens", smallest=0.01, side=0
         bar.set_ticks(ticks, labels=ticks)
         bar.minorticks_off()
     return ax.figure
+
+
+def mappers(labelled, *, columns=4, height=1.9, thumbnails=8, side=0.16, **style):
+    """Mapper graphs side by side, such as those of one layer at several times.
+
+    labelled: {text: (graph, points)} or pairs; columns: panels to a row, each `height` inches high; the rest as for
+    `mapper`. There is no colour bar: blue is few and red many in each graph by itself.
+    Returns the Figure. Raises as `mapper` does, and ValueError where there is no graph.
+    """
+    texts, graphs = _texts_and_values(labelled, "labelled")
+    figure, axes = _wrapped(texts, columns, height)
+    for ax, (graph, points) in zip(axes, graphs):
+        mapper(graph, points, thumbnails=thumbnails, side=side, colorbar=False, note=False, ax=ax, **style)
+    return figure
 
 
 def _draw_graph(ax, positions, sizes, radii, ends):
@@ -593,17 +633,20 @@ def _chebyshev(places, others):
 
 # Point clouds
 
-def plane(points, *, rim=8, ax=None):
+def plane(points, *, rim=8, limit=None, ax=None):
     """The density of a cloud of patches on the plane of the primary circle, with edges around it for orientation.
 
     A patch lies where it brightens to: rightwards to the right, upwards to the top. The primary circle is the unit
     circle; patches inside it have other parts, such as lines.
 
-    points: (n, 9), centred and of unit norm; rim: edges drawn around, 0 for none.
+    points: (n, 9), centred and of unit norm; rim: edges drawn around, 0 for none; limit: the share in per cent of the
+    points that has the last colour, that of the fullest cell where None.
     Returns the Figure. Raises TypeError or ValueError for another shape.
     """
     ax = _axes(ax, 4.4, 3.6)
-    _plane_bar(_draw_plane(ax, points, rim), ax)
+    cells = _draw_plane(ax, points, rim)
+    cells.set_clim(0, None if limit is None else _positive(limit, "limit"))
+    _plane_bar(cells, ax)
     return ax.figure
 
 
@@ -615,6 +658,9 @@ def planes(labelled, *, rim=8):
     most = max(collection.norm.vmax for collection in cells)
     for collection in cells:
         collection.set_clim(0, most)
+    for ax in axes:
+        ax.set_xlabel("")
+    figure.supxlabel("brighter on the right", fontsize=matplotlib.rcParams["axes.labelsize"])
     for ax in axes[1:]:
         ax.set_ylabel("")
         ax.spines["left"].set_visible(False)
@@ -919,11 +965,13 @@ def timeline(x, bands, *, label, marks=None, line=None, xlabel="batch iteration"
         ax.axhline(line, color=_FAINT, linewidth=0.8, linestyle="--", zorder=1)
     for text, time in (marks or {}).items():
         ax.axvline(time, color=_FAINT, linewidth=0.8, linestyle=":", zorder=1)
-        ax.annotate(text, (time, 1), xycoords=("data", "axes fraction"), xytext=(2, -2), textcoords="offset points",
-                    fontsize=7, color=_INK, va="top")
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(label)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+        ax.annotate(
+            text, (time, 1), xycoords=("data", "axes fraction"), xytext=(1, -2), textcoords="offset points",
+            rotation=90, ha="left", va="top", fontsize=7, color=_INK,
+        )
+    ax.set(xlabel=xlabel, ylabel=label)
+    if len(bands) > 1:
+        ax.legend(loc="best")
     return ax.figure
 
 
@@ -951,6 +999,61 @@ def costs(panels_of_curves, *, columns=3):
     for ax in axes[::columns]:
         ax.set_ylabel("seconds")
     return figure
+
+
+class Slides:
+    """Pictures of which a page shows one at a time, with a slider and a button that plays them; `slides` makes it.
+
+    All of it is in the page: nothing is fetched, and where scripts are off the first picture stays.
+    """
+
+    _SHOW = (
+        "const box = this.closest('figure'), images = [...box.querySelectorAll('img')];"
+        "images.forEach((image, i) => {image.hidden = i != this.value});"
+        "box.querySelector('output').value = images[this.value].alt"
+    )
+    _PLAY = (
+        "const slider = this.parentNode.querySelector('input'), last = Number(slider.max);"
+        "const go = i => {slider.value = i; slider.oninput()};"
+        "if (this.timer) {clearInterval(this.timer); this.timer = 0; return}"
+        "if (slider.value == last) go(0);"
+        "this.timer = setInterval(() => {"
+        "if (slider.value == last || !this.isConnected) {clearInterval(this.timer); this.timer = 0; return}"
+        "go(Number(slider.value) + 1)}, 700)"
+    )
+
+    def __init__(self, texts, pictures):
+        self.texts, self._pictures = texts, pictures
+
+    def _repr_html_(self):
+        images = "\n".join(
+            f'<img alt="{escape(text)}" src="data:image/png;base64,{b64encode(picture).decode()}"{" hidden" * (i > 0)}>'
+            for i, (text, picture) in enumerate(zip(self.texts, self._pictures))
+        )
+        return (
+            f'<figure style="margin: 0">\n{images}\n<div style="display: flex; gap: 0.7em; align-items: center">'
+            f'<button type="button" aria-label="play or stop" onclick="{escape(self._PLAY)}">▶</button>'
+            f'<input type="range" min="0" max="{len(self.texts) - 1}" value="0" step="1" aria-label="picture" '
+            f'style="flex: 1; max-width: 24em" oninput="{escape(self._SHOW)}">'
+            f"<output>{escape(self.texts[0])}</output></div>\n</figure>"
+        )
+
+    def __repr__(self):
+        return f"{len(self.texts)} pictures: {', '.join(self.texts)}"
+
+
+def slides(labelled):
+    """Pictures to slide through, such as one a time of training: {text: Figure} or pairs, in order.
+
+    Returns Slides. Raises ValueError where there is no picture.
+    """
+    texts, drawn = _texts_and_values(labelled, "labelled")
+    pictures = []
+    for figure in drawn:
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png")  # not cut to what is drawn: all must be of one size
+        pictures.append(buffer.getvalue())
+    return Slides(texts, pictures)
 
 
 class Table:

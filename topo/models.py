@@ -168,6 +168,57 @@ def distance_to(points, model_points):
     return cKDTree(model_points).query(points, workers=-1)[0]
 
 
+def circles(steps=720):
+    """The primary and both secondary circles, each in so many even steps, to measure against.
+
+    Returns {"primary", "vertical", "horizontal": (steps, 9) float64}: from x, x^2 and y^2 on, as `primary_circle` and
+    `secondary_circles` have them. Raises TypeError or ValueError for steps below 1.
+    """
+    check_whole(steps, "steps", 1)
+    angles = np.arange(steps) * 2 * np.pi / steps
+    vertical, horizontal = secondary_circles(angles)
+    return {"primary": primary_circle(angles), "vertical": vertical, "horizontal": horizontal}
+
+
+def circle_sectors(points, circle, sectors=16, near=0.6):
+    """Which patches lie on a circle, and where on it.
+
+    points: (n, 9), centred and of unit norm; circle: (steps, 9), a closed curve in even steps; sectors: even parts
+    that it is cut into, of which the first has the circle's first patch in its middle; near: the farthest that a patch
+    on the circle may be from it.
+    Returns (n,) int64, from 0 to sectors - 1, and -1 for a patch that is not on the circle.
+    Raises TypeError or ValueError for another shape, sectors below 1, or a distance that is not positive.
+    """
+    points, circle = _as_patches(points), _as_patches(circle)
+    check_whole(sectors, "sectors", 1)
+    if not near > 0:
+        raise ValueError(f"near = {near!r} must be a distance above 0")
+    distance, nearest = cKDTree(circle).query(points, workers=-1)
+    sector = np.rint(nearest * sectors / len(circle)).astype(np.int64) % sectors
+    return np.where(distance <= near, sector, -1)
+
+
+def circle_means(points, circle, sectors=16, near=0.6, least=0.1):
+    """The mean patch in every sector of a circle, where the circle is not a hole.
+
+    A hole is a sector with less than the share `least` of an even share of the circle's patches, or with none. The
+    rest as for `circle_sectors`.
+    Returns (sectors, 9) float64, NaN in the holes. Raises as `circle_sectors` does.
+    """
+    points = _as_patches(points)
+    sector = circle_sectors(points, circle, sectors, near)
+    counts = np.bincount(sector[sector >= 0], minlength=sectors)
+    means = np.full((sectors, 9), np.nan)
+    for i in np.flatnonzero(counts >= max(1, least * counts.mean())):
+        means[i] = points[sector == i].mean(axis=0)
+    return means
+
+
+def circle_holes(points, circle, sectors=16, near=0.6, least=0.1):
+    """How many sectors of a circle are holes, of which a loop along it has none: as for `circle_means`, an int."""
+    return int(np.isnan(circle_means(points, circle, sectors, near, least)[:, 0]).sum())
+
+
 def dct_basis():
     """The basis e1 … e8 of centred 3x3 patches that the natural patches are stored in (Lee, Pedersen & Mumford 2003).
 
