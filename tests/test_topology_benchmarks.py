@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from benchmarks import aligned, contestants, installed, topology
+from benchmarks import aligned, contestants, installed, populations, topology
+from topo import book
 
 OTHERS = [(kernel, name) for kernel, (_, _, every) in contestants.KERNELS.items() for name in every if name != "topo"]
 
@@ -106,3 +107,22 @@ def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys
     with pytest.raises(SystemExit):
         topology.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def committed(name):
+    return json.loads((book.ROOT / "data" / "benchmarks" / f"{name}.json").read_text())
+
+
+def test_the_run_of_the_appendix_shows_what_it_says():
+    kernels = committed("topology")["results"]
+    cost = {(kernel, who): dict(zip(*curve)) for kernel, each in kernels.items() for who, curve in each["curves"].items()}
+    ratio = lambda kernel, who, n: cost[kernel, who].get(n, np.inf) / cost[kernel, "topo"][n]  # who was stopped has no time
+    assert ratio("density", "FAISS flat", 204_800) >= 3
+    assert min(ratio("density", who, 204_800) for who in ("SciPy cKDTree", "scikit-learn brute", "scikit-learn kd-tree")) >= 5
+    assert cost["lazy witness", "topo"][204_800] < 3
+    assert cost["Mapper", "topo"][20_000] < 2 and cost["Mapper", "topo"][204_800] < 30
+    assert min(ratio("Mapper", who, n) for who in ("giotto-tda", "KeplerMapper", "tda-mapper") for n in (20_000, 204_800)) > 1
+    held = lambda kernel: max(each["memory"] for each in kernels[kernel]["contestants"]["topo"]["204800"])
+    assert held("density") < 2e9 and held("lazy witness") < 1e9
+    loops = committed("populations")["results"]["M"]["loops"]
+    assert populations.ratio(loops["ours"], loops["flax"]) >= 3 and populations.ratio(loops["ours"], loops["torch"]) >= 1.5
