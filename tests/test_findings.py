@@ -157,3 +157,60 @@ def test_without_max_pooling_the_first_layer_has_the_straight_edges_and_no_three
     assert evidence.hold_out(*halves, [14, 27, 54], [0.2, 0.25, 0.3, 0.4], loops=3).gap < 2
     untrained = points("cifar-color-C-48-32-64-unpooled", 1, 0)
     assert len(evidence.density_clusters(untrained, k, 1.3)[1]) == 1
+
+
+def each_network(name, layer, iteration, count):
+    return [filters.normalize(cloud) for cloud in np.split(archive.load(name).filters(layer, iteration, count), count)]
+
+
+def judged(name, layer, iteration, count, ks, ps):
+    """Ratios in random halves of the networks that did not choose the filtration, as chapters 7 and 9 have them."""
+    return [verdict.gap for verdict in evidence.hold_outs(each_network(name, layer, iteration, count), ks, ps)]
+
+
+def test_in_gray_the_first_layers_loop_comes_by_400_iterations_and_is_gone_by_1500():
+    ratio = {t: np.median(judged(GRAY, 1, t, 60, [15, 30, 60], [0.2, 0.3, 0.4])) for t in (0, 100, 300, 400, 500, 1500, 2000)}
+    assert min(ratio[300], ratio[400], ratio[500]) >= 4
+    assert max(ratio[0], ratio[100], ratio[1500], ratio[2000]) < 2
+
+
+@pytest.mark.parametrize("name, k, p, whole, broken", [
+    (GRAY, 50, 0.4, (300, 400, 500, 600, 700, 800, 900, 1000, 1500), (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500)),
+    (COLOR, 50, 0.2, (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500), (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500)),
+])
+def test_the_first_layers_loop_is_the_horizontal_circle_and_the_primary_one_has_holes(name, k, p, whole, broken):
+    around = models.circles()
+    cores = {t: core_at(points(name, 1, t), k, p, 6400) for t in {0, *whole, *broken}}
+    assert all(models.circle_holes(cores[t], around["horizontal"]) == 0 for t in whole)
+    assert all(models.circle_holes(cores[t], around["primary"]) >= 2 for t in broken)
+
+    def longest(t, on):
+        cloud = cores[t][(models.circle_sectors(cores[t], around["horizontal"]) >= 0) == on]
+        birth, death = persistence.lazy_witness_barcode(cloud, min(100, len(cloud)))[1][0]
+        return birth, death - birth
+
+    for t in (400, 700):
+        assert longest(t, True)[0] < 0.1 and longest(t, True)[1] > 0.5 > 0.35 > longest(t, False)[1]
+    assert longest(0, True)[0] > 0.5  # untrained: a bar only where the few filters near the circle join across it
+
+
+@pytest.mark.parametrize("name", [GRAY, COLOR])
+def test_without_a_density_filtration_the_first_layer_never_has_a_loop(name):
+    for t in archive.load(name).iterations(1):
+        assert evidence.gap(persistence.lazy_witness_barcode(points(name, 1, t), 100)) < 2
+
+
+def test_in_gray_the_four_straight_edges_are_the_clusters_from_200_to_600_iterations():
+    edges = models.primary_circle(np.arange(4) * np.pi / 2)
+    for t in (200, 300, 400, 500):
+        means = clusters(GRAY, t)
+        assert len(means) == 4 and ((means @ edges.T).max(axis=0) >= 0.9).all()
+    assert len(clusters(GRAY, 0)) == len(clusters(GRAY, 100)) == 1 and len(clusters(GRAY, 1000)) >= 6
+
+
+@pytest.mark.parametrize("name, none, some", [(GRAY, (0, 400, 1000), 2000), (COLOR, (0, 300, 500), 1500)])
+def test_the_second_layer_gets_its_loop_late(name, none, some):
+    grid = [50, 100, 200], [0.02, 0.05, 0.1]
+    assert all(max(judged(name, 2, t, 12, *grid)) < 3 for t in none)
+    assert max(judged(name, 2, some, 12, *grid)) >= 3
+    assert name == GRAY or np.median(judged(name, 2, some, 12, *grid)) >= 3

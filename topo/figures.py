@@ -17,6 +17,7 @@ from matplotlib.collections import EllipseCollection, LineCollection, PolyCollec
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
+from PIL import Image
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
@@ -1050,9 +1051,10 @@ def slides(labelled):
     texts, drawn = _texts_and_values(labelled, "labelled")
     pictures = []
     for figure in drawn:
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png")  # not cut to what is drawn: all must be of one size
-        pictures.append(buffer.getvalue())
+        whole, small = BytesIO(), BytesIO()
+        figure.savefig(whole, format="png")  # not cut to what is drawn: all must be of one size
+        Image.open(whole).convert("RGB").quantize(128).save(small, "png", optimize=True)  # a third of the bytes
+        pictures.append(small.getvalue())
     return Slides(texts, pictures)
 
 
