@@ -130,7 +130,7 @@ def add_data(commands):
                 print(datasets.find(file))
 
     parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10, natural-patches (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10, natural-patches, vgg (default: all)")
     parser.set_defaults(action=action)
 
 

@@ -108,7 +108,18 @@ CIFAR10 = {
     for name, checksum in _CIFAR10_CHECKSUMS.items()
 }
 
-COLLECTIONS = {"mnist": MNIST, "cifar10": CIFAR10, "natural-patches": NATURAL_PATCHES}
+def _vgg(name, md5):
+    file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    home = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/"
+    return RemoteFile(f"vgg/{file}", md5, (home + file,), "md5")
+
+
+VGG = {  # trained on ImageNet, without their dense layers
+    "vgg16": _vgg("vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "vgg19": _vgg("vgg19", "253f8cb515780f3b799900260a226db6"),
+}
+
+COLLECTIONS = {"mnist": MNIST, "cifar10": CIFAR10, "natural-patches": NATURAL_PATCHES, "vgg": VGG}
 
 
 def folders():

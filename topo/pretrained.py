@@ -1,0 +1,306 @@
+"""Kernels of trained networks out of weight files, layer by layer: Keras .h5, safetensors and NumPy .npz.
+
+Knows file formats, layouts and the layers of VGG; must not know what is done with the filters.
+"""
+import re
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from topo import datasets
+
+MOST = 31  # the largest height or width of a kernel: larger axes are channels
+_LAYER_BYTES = 4 * 2**30  # the largest single layer that is read
+_PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+class Layer(NamedTuple):
+    """A convolutional layer of a weight file: `shape` is that of its kernel, (h, w, in, out)."""
+
+    name: str
+    shape: tuple
+
+    @property
+    def filters(self):
+        """How many spatial filters it has."""
+        return self.shape[2] * self.shape[3]
+
+
+class _Tensor(NamedTuple):
+    """An array of a file that is not read yet: read() returns it."""
+
+    key: str
+    shape: tuple
+    dtype: np.dtype
+    read: object
+
+
+class Weights:
+    """The convolutional layers of a weight file, in the network's order; kernels are read when they are asked for.
+
+    path: Path; layers: list of Layer; skipped: {name: why}, arrays with four axes that are no kernels one can use;
+    missing: names of the layers that the network has and the file has not, where the network is known.
+    """
+
+    def __init__(self, path, layers, skipped, tensors, missing=()):
+        self.path, self.layers, self.skipped, self.missing = path, layers, skipped, list(missing)
+        self._tensors = tensors
+
+    def __repr__(self):
+        return f"<Weights {self.path.name}: {len(self.layers)} convolutional layers, {len(self.skipped)} arrays skipped>"
+
+    def kernel(self, layer):
+        """The kernel of a layer, (h, w, in, out) float32. layer: its name, or its number from 1.
+
+        Raises ValueError for a layer that is not there, or that holds NaN or infinity.
+        """
+        names = [each.name for each in self.layers]
+        if isinstance(layer, str) and layer in names:
+            name = layer
+        elif isinstance(layer, int) and not isinstance(layer, bool) and 1 <= layer <= len(names):
+            name = names[layer - 1]
+        else:
+            raise ValueError(f"{self.path} has no layer {layer!r}; it has {len(names)}: {', '.join(names)}")
+        tensor, axes = self._tensors[name]
+        kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
+        if not np.isfinite(kernel).all():
+            raise ValueError(f"{self.path}: {np.count_nonzero(~np.isfinite(kernel))} weights of layer {name} are NaN or infinite")
+        return kernel
+
+
+# Which axes of an array are the kernel's (h, w, in, out).
+LAYOUTS = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
+
+
+def read(path, layout=None):
+    """The convolutional layers of a weight file.
+
+    The format is told by the content: HDF5 as Keras writes it (.h5, .keras weights), safetensors, or .npz. Arrays with
+    four axes are kernels: of the two layouts in use, Keras's and Flax's (h, w, in, out) and PyTorch's (out, in, h, w),
+    that one is taken by which the kernel is square and at most 31 wide; where both are, the format's own.
+
+    path: str or Path; layout: "HWIO" or "OIHW" for all arrays, or None to tell each by its shape.
+    Returns Weights. Raises FileNotFoundError, and ValueError for a pickle, a file that is truncated or of another
+    format, one that declares more than it can hold, or one without any convolution.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f"layout = {layout!r} is not allowed: 'HWIO', 'OIHW' or None")
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a weight file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there")
+    with open(path, "rb") as file:
+        magic = file.read(9)
+    reader, own = _format(path, magic)
+    tensors, skipped = {}, {}
+    every = [tensor for tensor in reader(path) if len(tensor.shape) == 4]
+    names = _names([tensor.key for tensor in every])
+    for name, tensor in zip(names, every):
+        reading, why = _layout(tensor, layout, own, path)
+        if reading:
+            tensors[name] = tensor, LAYOUTS[reading]
+        else:
+            skipped[name] = why
+    if not tensors:
+        others = "; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no array has four axes"
+        raise ValueError(f"{path} holds no convolution ({others})")
+    layers = [Layer(name, tuple(tensor.shape[axis] for axis in axes)) for name, (tensor, axes) in tensors.items()]
+    return Weights(path, layers, skipped, tensors)
+
+
+def _format(path, magic):
+    if path.suffix in _PICKLES or magic[:1] == b"\x80":
+        raise _pickle(path)
+    if magic[:8] == b"\x89HDF\r\n\x1a\n":
+        return _read_hdf5, "HWIO"
+    if magic[:4] == b"PK\x03\x04":
+        return _read_npz, "HWIO"
+    if magic[8:9] == b"{":
+        return _read_safetensors, "OIHW"
+    raise ValueError(f"{path} is no weight file that can be read: it is neither HDF5 (Keras .h5), safetensors nor .npz, or only a part of one")
+
+
+def _pickle(path):
+    stem = Path(path.name).stem
+    convert = (
+        f"python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in "
+        f"torch.load('{path.name}', weights_only=True).items()}}, '{stem}.safetensors')\""
+    )
+    return ValueError(f"{path} is a pickle, which may run any code when it is read, and is never read here. Convert it: {convert}")
+
+
+def _layout(tensor, wanted, own, path):
+    """"HWIO" or "OIHW", and otherwise None and why the array is no kernel."""
+    if tensor.dtype.kind != "f":
+        return None, f"{tensor.dtype} is no type of weights"
+    if 0 in tensor.shape:
+        return None, f"shape {tensor.shape} is empty"
+    size = np.prod(tensor.shape, dtype=object) * tensor.dtype.itemsize
+    if size > _LAYER_BYTES:
+        raise ValueError(f"{path} declares {tensor.key} of shape {tensor.shape}, {size / 2**30:.0f} GiB, more than the {_LAYER_BYTES / 2**30:.0f} GiB that are read")
+    spatial = {name: [tensor.shape[axis] for axis in axes[:2]] for name, axes in LAYOUTS.items()}
+    fitting = [name for name in (own, *LAYOUTS) if max(spatial[name]) <= MOST]
+    if wanted:
+        return (wanted, "") if wanted in fitting else (None, f"shape {tensor.shape} is no {wanted} kernel of at most {MOST} x {MOST}")
+    fitting.sort(key=lambda name: spatial[name][0] != spatial[name][1])  # stable: the format's own first among equals
+    return (fitting[0], "") if fitting else (None, f"shape {tensor.shape} is no kernel of at most {MOST} x {MOST}")
+
+
+def _natural(key):
+    """A key that sorts conv2 before conv10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
+
+
+_SCAFFOLDING = re.compile(r"^(model_weights|layers|params|vars|weight|weights|kernel|depthwise_kernel|kernel:0|.*_W(_1)?:0|\d+)$")
+
+
+def _names(keys):
+    """Short names of layers, such as block1_conv1, out of keys such as block1_conv1/block1_conv1_W_1:0."""
+    def short(key):
+        if "/" not in key:
+            return re.sub(r"\.(weight|kernel)$", "", key)
+        parts = [part for part in key.split("/") if not _SCAFFOLDING.match(part)]
+        return "/".join(dict.fromkeys(parts)) or key
+
+    names = [short(key) for key in keys]
+    return names if len(set(names)) == len(names) else keys
+
+
+def _unreadable(path, kind, error):
+    return ValueError(f"{path} cannot be read as {kind}: {error}; it is truncated or corrupt")
+
+
+def _read_safetensors(path):
+    from safetensors import SafetensorError, safe_open
+
+    def read(key):
+        with safe_open(path, "flax") as file:  # knows bfloat16, which NumPy does not
+            return file.get_tensor(key)
+
+    try:
+        with safe_open(path, "numpy") as file:
+            slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=_natural)}
+            kinds = {key: each.get_dtype() for key, each in slices.items()}
+            shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
+    except (SafetensorError, OSError, OverflowError) as error:
+        raise _unreadable(path, "safetensors", error) from None
+    floats = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
+    return [_Tensor(key, shapes[key], np.dtype(floats.get(kind, "V1")), lambda key=key: read(key)) for key, kind in kinds.items()]
+
+
+def _read_npz(path):
+    def read(key):
+        with np.load(path, allow_pickle=False) as file:
+            return file[key]
+
+    tensors = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.filename.endswith("data.pkl") for entry in entries):
+                raise _pickle(path)
+            for entry in sorted(entries, key=lambda entry: _natural(entry.filename)):
+                if entry.filename.endswith(".npy"):
+                    tensors.append(_npy_header(archive, entry, path, read))
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise _unreadable(path, ".npz", error) from None
+    return tensors
+
+
+def _npy_header(archive, entry, path, read):
+    key = entry.filename.removesuffix(".npy")
+    with archive.open(entry) as file:
+        try:
+            major, _ = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+        except ValueError as error:
+            raise _unreadable(path, ".npz", f"{key}: {error}") from None
+        held = entry.file_size - file.tell()
+    if not dtype.hasobject and np.prod(shape, dtype=object) * dtype.itemsize != held:
+        raise _unreadable(path, ".npz", f"{key} declares shape {shape} of {dtype}, but {held} bytes")
+    return _Tensor(key, shape, dtype, lambda: read(key))
+
+
+def _read_hdf5(path):
+    import h5py
+
+    def read(key):
+        with h5py.File(path, "r") as file:
+            return file[key][()]
+
+    tensors = []
+
+    def visit(key, item):
+        if not isinstance(item, h5py.Dataset) or "optimizer" in key.split("/")[0]:
+            return
+        if item.external or item.is_virtual:
+            raise ValueError(f"{path}: {key} is kept in another file, which is not followed")
+        size = np.prod(item.shape or (), dtype=object) * item.dtype.itemsize
+        if item.dtype.kind == "f" and size > 1100 * max(1, item.id.get_storage_size()):  # deflate shrinks by 1,032 at most
+            raise _unreadable(path, "HDF5", f"{key} declares shape {item.shape}, but holds {item.id.get_storage_size()} bytes")
+        tensors.append(_Tensor(key, item.shape, item.dtype, lambda: read(key)))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+            root = file["model_weights"] if "model_weights" in file else file
+            order = [name.decode() if isinstance(name, bytes) else str(name) for name in root.attrs.get("layer_names", ())]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise _unreadable(path, "HDF5", error) from None
+    place = {name: i for i, name in enumerate(order)}
+
+    def first(tensor):
+        parts = tensor.key.removeprefix("model_weights/").split("/")
+        return place.get(parts[0], len(place)), _natural(tensor.key)
+
+    return sorted(tensors, key=first)
+
+
+# ImageNet
+
+_WIDTHS = (64, 128, 256, 512, 512)
+_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+
+
+def vgg_layers(name):
+    """The convolutional layers of VGG16 or VGG19 (Simonyan & Zisserman 2015), as Keras calls them: a list of Layer."""
+    if name not in datasets.VGG:
+        raise ValueError(f"network {name!r} is not one of {', '.join(datasets.VGG)}")
+    layers, inputs = [], 3
+    for block, (count, width) in enumerate(zip(_BLOCKS[name], _WIDTHS), 1):
+        for conv in range(1, count + 1):
+            layers.append(Layer(f"block{block}_conv{conv}", (3, 3, inputs, width)))
+            inputs = width
+    return layers
+
+
+def vgg(name, download=True):
+    """The weights of VGG16 or VGG19 for ImageNet without their dense layers, from the paper's Caffe weights.
+
+    The official file is looked for where data sets are. Where it is not, a file vgg/NAME_*layers*.h5 that holds only
+    some layers is used for those, and `missing` names the others; where there is no such file either, the official one
+    is fetched.
+
+    Returns Weights. Raises FileNotFoundError, saying how to get the file, where there is none, and ValueError for
+    another name, or a file with other layers than the network has.
+    """
+    layers = vgg_layers(name)
+    parts = [path for folder in datasets.folders() for path in sorted((folder / "vgg").glob(f"{name}_*layers*.h5"))]
+    try:
+        path = datasets.find(datasets.VGG[name], download and not parts)
+    except FileNotFoundError:
+        if not parts:
+            raise
+        path = parts[0]
+    weights = read(path, "HWIO")
+    known = {layer.name: layer for layer in layers}
+    for layer in weights.layers:
+        if known.get(layer.name) != layer:
+            expected = f"there of shape {known[layer.name].shape}" if layer.name in known else "not there"
+            raise ValueError(f"{path} has a layer {layer.name} of shape {layer.shape}, which in {name} is {expected}")
+    weights.missing = [layer.name for layer in layers if layer not in weights.layers]
+    return weights
