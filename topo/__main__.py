@@ -134,7 +134,31 @@ def add_data(commands):
     parser.set_defaults(action=action)
 
 
-COMMANDS = (add_book, add_run, add_train, add_data)
+def add_inspect(commands):
+    """`inspect`: look at the layers of any network, and write a report."""
+
+    def action(arguments):
+        from topo import inspection, pretrained
+
+        weights = pretrained.obtain(arguments.weights)
+        layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
+        out = arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem
+        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=lambda name: print(f"{name} …", file=sys.stderr))
+        print(inspection.summary(findings))
+        if weights.missing:
+            print(f"missing from the file: {', '.join(weights.missing)}")
+        print(*inspection.write_report(weights, findings, out), sep="\n")
+
+    parser = commands.add_parser("inspect", help="look at the filters of any network, layer by layer, and write a report")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a file (Keras .h5, safetensors or .npz), vgg16, vgg19, or an archive of the book")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
+    parser.add_argument("-k", type=int, help="neighbour whose distance estimates density (default: scaled to the layer)")
+    parser.add_argument("-p", type=float, help="fraction of the filters in the dense core (default: 0.1, or 200 filters)")
+    parser.add_argument("--out", metavar="FOLDER", help="where report.html and layers.csv go (default: below _build/inspect)")
+    parser.set_defaults(action=action)
+
+
+COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
 def main(arguments=None):

@@ -58,6 +58,22 @@ def gap(barcode, loops=1, floor=0.05):
     return min(ratio, float(bar_lengths(barcode, 1)[loops - 1] / floor))
 
 
+def count_loops(barcode, most=5, least=3, floor=0.05):
+    """How many bars of dimension 1 stand out: the number, up to `most`, whose `gap` is largest, and 0 if that is less
+    than `least`.
+
+    barcode, floor: as for `gap`; most: 1 or more; least: the smallest ratio that counts.
+    Returns the number, an int, and the largest gap, a float. Raises as `gap` does.
+
+    >>> count_loops({1: np.array([[0.0, 0.45], [0.0, 0.39], [0.0, 0.36], [0.0, 0.03]])})[0]
+    3
+    """
+    check_whole(most, "most", 1)
+    gaps = [gap(barcode, loops, floor) for loops in range(1, most + 1)]
+    best_gap = max(gaps)
+    return (gaps.index(best_gap) + 1 if best_gap >= least else 0), best_gap
+
+
 def barcode_grid(points, ks, ps, landmarks=100, nu=1):
     """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p.
 

@@ -2,18 +2,30 @@
 
 Knows formulas and samples of them; must not know about networks, filters of networks or homology.
 """
+from functools import lru_cache
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from topo.filters import as_points, check_whole, normalize
 
-# A patch is read row by row: x grows to the right over the columns, y grows downwards over the rows.
-_Y, _X = (axis.ravel() for axis in np.mgrid[-1.0:2.0, -1.0:2.0])
-_LINEAR = np.stack([_X, _Y]) / np.sqrt(6)  # orthonormal
-_QUADRATIC = np.stack([_X**2 - 2 / 3, _Y**2 - 2 / 3, _X * _Y])  # centred, pairwise orthogonal
+
+@lru_cache
+def _polynomials(side):
+    """x and y, orthonormal (2, side^2), and x^2, y^2 and xy, centred and pairwise orthogonal (3, side^2), on a patch.
+
+    It is read row by row: x grows to the right over the columns, y grows downwards over the rows, both from -1 to 1.
+    """
+    check_whole(side, "side", 2)
+    y, x = (axis.ravel() for axis in np.meshgrid(*[np.linspace(-1.0, 1.0, side)] * 2, indexing="ij"))
+    square = (x**2).mean()
+    return np.stack([x, y]) / np.linalg.norm(x), np.stack([x**2 - square, y**2 - square, x * y])
 
 
-def klein_bottle(theta, phi):
+_LINEAR = _polynomials(3)[0]
+
+
+def klein_bottle(theta, phi, side=3):
     """Patches of the Klein bottle of degree-2 polynomials (Carlsson, Ishkhanov, de Silva & Zomorodian 2008).
 
     The patch is cos(phi) Q + sin(phi) L, where Q and L are (ax + by)^2 and ax + by at x, y in {-1, 0, 1}, centred
@@ -21,22 +33,24 @@ def klein_bottle(theta, phi):
     (theta, phi) and (theta + pi, -phi) are the same patch. Edges, the primary circle, lie at phi = pi/2 and -pi/2;
     dark lines on bright ground at phi = 0, bright lines at phi = pi.
 
-    theta, phi: arrays in radians that broadcast to shape (...). Returns (..., 9) float64, centred unit patches.
+    theta, phi: arrays in radians that broadcast to shape (...); side: of the patch, 3 or another number of pixels,
+    evenly spaced from -1 to 1. Returns (..., side * side) float64, centred unit patches.
     """
+    first, second = _polynomials(side)
     theta, phi = np.broadcast_arrays(np.asarray(theta, float), np.asarray(phi, float))
     a, b = np.cos(theta), np.sin(theta)
-    linear = np.stack([a, b], -1) @ _LINEAR
-    quadratic = np.stack([a**2, b**2, 2 * a * b], -1) @ _QUADRATIC
+    linear = np.stack([a, b], -1) @ first
+    quadratic = np.stack([a**2, b**2, 2 * a * b], -1) @ second
     quadratic /= np.linalg.norm(quadratic, axis=-1, keepdims=True)
     return np.cos(phi)[..., None] * quadratic + np.sin(phi)[..., None] * linear
 
 
-def primary_circle(theta):
+def primary_circle(theta, side=3):
     """Rotating edges cos(theta) x + sin(theta) y, as centred unit patches: the gradient points along theta.
 
-    theta: (...) in radians. Returns (..., 9) float64.
+    theta: (...) in radians; side: as for `klein_bottle`. Returns (..., side * side) float64.
     """
-    return klein_bottle(theta, np.pi / 2)
+    return klein_bottle(theta, np.pi / 2, side)
 
 
 def secondary_circles(phi):

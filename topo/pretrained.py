@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topo import datasets
+from topo import archive, datasets
 
 MOST = 31  # the largest height or width of a kernel: larger axes are channels
 _LAYER_BYTES = 4 * 2**30  # the largest single layer that is read
@@ -51,18 +51,20 @@ class Weights:
     def __repr__(self):
         return f"<Weights {self.path.name}: {len(self.layers)} convolutional layers, {len(self.skipped)} arrays skipped>"
 
+    def layer(self, layer):
+        """The Layer of that name, or of that number from 1. Raises ValueError for one that is not there."""
+        for number, known in enumerate(self.layers, 1):
+            if layer == known.name or (layer == number and not isinstance(layer, bool)):
+                return known
+        names = ", ".join(known.name for known in self.layers)
+        raise ValueError(f"{self.path} has no layer {layer!r}; it has {len(self.layers)}: {names}")
+
     def kernel(self, layer):
         """The kernel of a layer, (h, w, in, out) float32. layer: its name, or its number from 1.
 
         Raises ValueError for a layer that is not there, or that holds NaN or infinity.
         """
-        names = [each.name for each in self.layers]
-        if isinstance(layer, str) and layer in names:
-            name = layer
-        elif isinstance(layer, int) and not isinstance(layer, bool) and 1 <= layer <= len(names):
-            name = names[layer - 1]
-        else:
-            raise ValueError(f"{self.path} has no layer {layer!r}; it has {len(names)}: {', '.join(names)}")
+        name = self.layer(layer).name
         tensor, axes = self._tensors[name]
         kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
         if not np.isfinite(kernel).all():
@@ -258,6 +260,29 @@ def _read_hdf5(path):
         return place.get(parts[0], len(place)), _natural(tensor.key)
 
     return sorted(tensors, key=first)
+
+
+def obtain(name):
+    """The Weights called `name`: those of VGG ("vgg16", "vgg19"), of an archive of the book, or of a file at that path.
+
+    Of an archive, the first network is taken, at the last iteration that was kept.
+    Raises as `vgg`, `topo.archive.load` and `read` do.
+    """
+    if name in datasets.VGG:
+        return vgg(name)
+    if name in archive.manifest():
+        return _of_archive(archive.load(name))
+    return read(name)
+
+
+def _of_archive(population):
+    tensors = {}
+    for number in population.layers:
+        kernel = population.kernels(number, networks=1)[0]
+        tensor = _Tensor(f"layer{number}", kernel.shape, kernel.dtype, lambda kernel=kernel: kernel)
+        tensors[tensor.key] = tensor, LAYOUTS["HWIO"]
+    layers = [Layer(name, tensor.shape) for name, (tensor, _) in tensors.items()]
+    return Weights(Path(population.name), layers, {}, tensors)
 
 
 # ImageNet

@@ -1,0 +1,119 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from topo import models, pretrained
+from topo.__main__ import main
+from topo.inspection import inspect, scale, write_report
+
+
+def circle_kernel(filters, side=3, noise=0.05, seed=0):
+    generator = np.random.default_rng(seed)
+    patches = models.primary_circle(generator.uniform(0, 2 * np.pi, filters), side) + noise * generator.normal(size=(filters, side**2))
+    return patches.T.reshape(side, side, 1, filters).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
+    generator = np.random.default_rng(0)
+    kernels = {
+        "a": circle_kernel(1000),
+        "b": generator.normal(size=(3, 3, 10, 100)),
+        "c": circle_kernel(600, 5),
+        "d": generator.normal(size=(1, 1, 64, 64)),
+        "e": generator.normal(size=(1, 7, 16, 16)),
+        "f": generator.normal(size=(3, 3, 3, 8)),
+        "g": np.ones((3, 3, 20, 20)),
+    }
+    save_file({name: np.ascontiguousarray(kernel, np.float32) for name, kernel in kernels.items()}, path)
+    return pretrained.read(path, "HWIO")
+
+
+@pytest.fixture(scope="module")
+def findings(weights):
+    return inspect(weights)
+
+
+def test_a_circle_is_one_loop_near_the_circle_and_random_filters_are_none(findings):
+    circle, noise = findings[0].row, findings[1].row
+    assert circle["loops"] == 1 and circle["ratio"] >= 3 and circle["p_value"] == 0.05
+    assert noise["loops"] == 0 and noise["p_value"] > 0.05
+    assert circle["to_circle"] < 0.2 < 0.8 < noise["to_circle"]
+    assert circle["to_klein_bottle"] <= circle["to_circle"] and noise["to_klein_bottle"] < noise["to_circle"]
+    assert abs(noise["to_circle"] - noise["random_to_circle"]) < 0.05
+    assert circle["mapper_loops"] == 1 and circle["core"] == 200 == len(findings[0].core)
+
+
+def test_larger_patches_have_a_circle_too(findings):
+    row = findings[2].row
+    assert row["kernel"] == "5x5" and row["loops"] == 1 and row["to_circle"] < 0.3 < 0.8 < row["random_to_circle"]
+
+
+def test_what_cannot_be_looked_at_is_skipped_with_a_reason(findings):
+    reasons = {finding.row["layer"]: finding.row.get("skipped") for finding in findings}
+    assert reasons["d"] == "a 1x1 kernel has no shape" and reasons["e"] == "a 1x7 kernel is no square patch"
+    assert reasons["f"].startswith("24 filters that are not constant, of 50") and reasons["g"].startswith("0 filters")
+    assert not any(reasons[name] for name in "abc") and all(finding.core is None for finding in findings[3:])
+
+
+def test_layers_are_chosen_by_name_or_number(weights):
+    assert [finding.row["layer"] for finding in inspect(weights, ["d", 1], draws=1)] == ["d", "a"]
+    with pytest.raises(ValueError, match="no layer 'z'; it has 7: a, b"):
+        inspect(weights, ["z"])
+
+
+def test_a_large_layer_is_sampled_the_same_each_time(weights):
+    one, two = (inspect(weights, ["a"], most=300, draws=2)[0] for _ in range(2))
+    assert one.row == two.row and one.row["looked_at"] == 300 and one.row["filters"] == 1000
+
+
+@pytest.mark.parametrize("filters, k, p", [(32_768, 100, 0.1), (20_000, 61, 0.1), (4096, 12, 0.1), (192, 5, 1.0), (1000, 5, 0.2), (2, 1, 1.0)])
+def test_the_filtration_is_scaled_to_the_layer(filters, k, p):
+    assert scale(filters) == (k, p)
+
+
+def test_a_given_filtration_is_kept_and_checked(weights):
+    row = inspect(weights, ["a"], k=20, p=0.5, draws=1)[0].row
+    assert (row["k"], row["p"], row["core"]) == (20, 0.5, 500)
+    with pytest.raises(ValueError, match="k = 1000 must be a whole number from 1 to 999"):
+        inspect(weights, ["a"], k=1000)
+    with pytest.raises(ValueError, match="p = 2"):
+        inspect(weights, ["a"], p=2)
+
+
+def test_the_report_has_every_layer_and_needs_nothing_else(weights, findings, tmp_path):
+    weights.missing = ["z"]
+    page, table = write_report(weights, findings, tmp_path / "out")
+    weights.missing = []
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["layer"] for row in rows] == list("abcdefg") and rows[0]["loops"] == "1" and rows[3]["skipped"]
+    html = page.read_text()
+    assert len(re.findall("<h2>", html)) == html.count("data:image/png") == 3 and "Missing from the file: z" in html
+    assert "http" not in html and "no square patch" in html
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["layers.csv", "report.html"]
+
+
+def test_names_out_of_a_file_are_text_in_the_report(tmp_path):
+    save_file({"<script>alert(1)</script>.weight": np.ascontiguousarray(circle_kernel(300).transpose(3, 2, 0, 1))}, tmp_path / "a.safetensors")
+    weights = pretrained.read(tmp_path / "a.safetensors")
+    page, _ = write_report(weights, inspect(weights, draws=1), tmp_path)
+    assert "<script>" not in page.read_text()
+
+
+def test_on_the_command_line(weights, tmp_path, capsys):
+    assert main(["inspect", str(weights.path), "--layers", "a", "4", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "a 1x1 kernel has no shape" in shown and str(tmp_path / "layers.csv") in shown
+    assert main(["inspect", str(tmp_path / "nowhere.h5")]) == 2
+    assert "nowhere.h5 is not there" in capsys.readouterr().err
+
+
+def test_an_archive_of_the_book_is_a_network_too():
+    weights = pretrained.obtain("cifar-gray-C-64-32-64-long")
+    assert [layer.shape for layer in weights.layers] == [(3, 3, 1, 64), (3, 3, 64, 32)]
+    (finding,) = inspect(weights, [2], draws=2)
+    assert finding.row["filters"] == 2048 and finding.row["to_circle"] < finding.row["random_to_circle"]
