@@ -138,8 +138,9 @@ def add_inspect(commands):
     """`inspect`: look at the layers of any network, and write a report."""
 
     def action(arguments):
-        from topo import inspection, pretrained
+        from topo import figures, inspection, pretrained
 
+        figures.use_style()
         weights = pretrained.obtain(arguments.weights)
         layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
         out = arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem
@@ -152,8 +153,8 @@ def add_inspect(commands):
     parser = commands.add_parser("inspect", help="look at the filters of any network, layer by layer, and write a report")
     parser.add_argument("weights", metavar="WEIGHTS", help="a file (Keras .h5, safetensors or .npz), vgg16, vgg19, or an archive of the book")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
-    parser.add_argument("-k", type=int, help="neighbour whose distance estimates density (default: scaled to the layer)")
-    parser.add_argument("-p", type=float, help="fraction of the filters in the dense core (default: 0.1, or 200 filters)")
+    parser.add_argument("-k", type=int, default=100, help="neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)")
+    parser.add_argument("-p", type=float, default=0.1, help="fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)")
     parser.add_argument("--out", metavar="FOLDER", help="where report.html and layers.csv go (default: below _build/inspect)")
     parser.set_defaults(action=action)
 

@@ -21,7 +21,6 @@ from topo.mapper import graph_summary, mapper_graph
 from topo.persistence import bar_lengths, lazy_witness_barcode
 
 REFERENCE = 32_768  # filters of VGG19's fifth layer, at whose rho(100, 0.1) three loops were measured
-_K, _P = 100, 0.1
 _LEAST_CORE = 200  # points below which a barcode of 100 landmarks says little
 FEWEST = 50  # filters below which a layer is skipped
 MOST = 20_000  # filters of a layer that are looked at
@@ -45,23 +44,21 @@ class Finding(NamedTuple):
     graph: object = None
 
 
-def scale(filters, k=None, p=None):
-    """The density filtration for a layer of so many filters: (k, p), those given or ones scaled to the layer.
+def scale(filters, k=100, p=0.1):
+    """The density filtration for a layer of so many filters: (k, p).
 
-    k is the same share of the filters as 100 of 32,768, but 5 or more; p is 0.1, or what keeps 200 filters. Both are
-    ours: the paper's values for VGG are lost.
+    k: for 32,768 filters; the layer gets the same share of its own, 5 at least. p: the fraction kept; a layer of which
+    it would keep fewer than 200 filters keeps those, or all. The defaults are ours: the paper's values for VGG are lost.
     Raises TypeError or ValueError for numbers out of range.
     """
     check_whole(filters, "filters", 2)
-    if k is None:
-        k = min(filters - 1, max(5, scaled_k(_K, filters, REFERENCE)))
-    check_whole(k, "k", 1, filters - 1, f"there are {filters} filters")
-    if p is None:
-        p = min(1.0, max(_P, round(_LEAST_CORE / filters, 3)))
-    return k, p
+    check_whole(k, "k", 1)
+    if not 0 < p <= 1:
+        raise ValueError(f"p = {p!r} is outside (0, 1]")
+    return min(filters - 1, max(5, scaled_k(k, filters, REFERENCE))), min(1.0, max(p, round(_LEAST_CORE / filters, 3)))
 
 
-def inspect(weights, layers=None, *, k=None, p=None, landmarks=100, nu=1, resolution=30, gain=3, most=MOST, draws=19, report=None):
+def inspect(weights, layers=None, *, k=100, p=0.1, landmarks=100, nu=1, resolution=30, gain=3, most=MOST, draws=19, report=None):
     """Look at the layers of a network: density, barcode, significance, Mapper, distance to the circle and the Klein bottle.
 
     Of a layer with more than `most` filters a random sample is looked at, the same each time. Loops are counted as
@@ -75,6 +72,7 @@ def inspect(weights, layers=None, *, k=None, p=None, landmarks=100, nu=1, resolu
     are skipped with a reason.
     Raises TypeError or ValueError for arguments out of range, and as `Weights.kernel` does.
     """
+    scale(REFERENCE, k, p)
     check_whole(most, "most", FEWEST)
     check_whole(draws, "draws", 1)
     chosen = [weights.layer(each) for each in (range(1, len(weights.layers) + 1) if layers is None else layers)]
