@@ -89,9 +89,9 @@ POPULATIONS = {
     "cifar-gray-C-64-32-64-long": _population("C(64,32,64)", "cifar10-gray", 1, 30_000, (1, 60_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)),
     "cifar-color-C-64-32-64-long": _population("C(64,32,64)", "cifar10", 1, 30_000, (1, 50_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)),
     "mnist-M-64-0-64": _population("M(64,0,64)", "mnist", 40, 1000, (100, 40_000), _MNIST),
-    "mnist-M-32-16-32": _population("M(32,16,32)", "mnist", 40, 1000, (100, 40_000), _MNIST),
-    "mnist-M-64-16-128": _population("M(64,16,128)", "mnist", 40, 1000, (100, 40_000), _MNIST),
-    "mnist-M-32-32-0": _population("M(32,32,0)", "mnist", 40, 1000, (100, 40_000), _MNIST),
+    "mnist-M-32-16-32": _population("M(32,16,32)", "mnist", 40, 1000, (100, 40_000), _MNIST, {0: 10, 1000: 40}),
+    "mnist-M-64-16-128": _population("M(64,16,128)", "mnist", 40, 1000, (100, 40_000), _MNIST, {0: 10, 1000: 40}),
+    "mnist-M-32-32-0": _population("M(32,32,0)", "mnist", 40, 1000, (100, 40_000), _MNIST, {0: 10, 1000: 40}),
     "cifar-color-D-16": _population("D(16)", "cifar10", 1, 7800, (3, 78_000), (0, 390, 1950, 7800)),
 }
 
