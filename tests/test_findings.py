@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from topo import archive, density, evidence, filters, mapper, models, persistence
+from topo import archive, campaign, density, evidence, filters, mapper, models, persistence
 
 MNIST = [name for name in archive.manifest() if name.startswith("mnist-")]
 PAPER_K, PAPER_P, PAPER_POINTS = 200, 0.3, 6400
@@ -20,8 +20,11 @@ def gap(points):
     return persistence.loop_gap(persistence.lazy_witness_barcode(points, 100))
 
 
-def test_the_populations_of_the_book_are_committed():
-    assert {"mnist-M-64-32-64", "mnist-M-64-0-64"} < set(MNIST) and len(MNIST) >= 5
+@pytest.mark.parametrize("name", campaign.POPULATIONS)
+def test_the_populations_of_the_campaign_are_committed_at_their_scale(name):
+    wanted, kept = campaign.POPULATIONS[name], archive.load(name)
+    assert kept.networks >= wanted.networks and max(kept.iterations()) >= wanted.iterations
+    assert max(kept.description["accuracy"], key=int) == str(max(kept.iterations()))
 
 
 def test_the_trained_first_layer_is_one_loop_at_the_papers_filtration_and_the_untrained_one_is_not():
