@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from topo import archive, campaign, density, evidence, filters, mapper, models, persistence
+from topo import archive, campaign, density, evidence, filters, inspection, mapper, models, persistence, pretrained
 
 MNIST = [name for name in archive.manifest() if name.startswith("mnist-")]
 PAPER_K, PAPER_P, PAPER_POINTS = 200, 0.3, 6400
@@ -217,3 +217,64 @@ def test_the_second_layer_gets_its_loop_late(name, none, some):
     assert all(max(judged(name, 2, t, 12, *grid)) < 3 for t in none)
     assert max(judged(name, 2, some, 12, *grid)) >= 3
     assert name == GRAY or np.median(judged(name, 2, some, 12, *grid)) >= 3
+
+
+POINTS = dict(zip(("vertical", "horizontal"), models.point_circles(np.arange(720) * np.pi / 360)))
+
+
+@pytest.fixture(scope="module")
+def vgg19():
+    try:
+        weights = pretrained.vgg("vgg19", download=False)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    if len(weights.layers) < 8:
+        pytest.skip(f"{weights.path} has {len(weights.layers)} of the first eight layers")
+    return dict(enumerate(inspection.inspect(weights, range(2, 9), most=32_768, draws=1), 2))
+
+
+def loops(points):
+    return evidence.count_loops(persistence.lazy_witness_barcode(points, 100))[0]
+
+
+def test_the_layers_of_vgg19_have_loops_and_the_primary_circle(vgg19):
+    assert [vgg19[i].row["loops"] for i in range(2, 9)] == [1, 1, 1, 3, 2, 2, 1]
+    assert vgg19[5].row["ratio"] > 5
+    around = models.circles()
+    for found in vgg19.values():
+        holes = {name: models.circle_holes(found.core, circle, near=0.5) for name, circle in around.items()}
+        assert holes["primary"] == min(holes.values()) <= 2
+
+
+def test_the_second_circle_of_vgg19s_fifth_layer_leads_over_points_and_not_over_lines(vgg19):
+    core, lines = vgg19[5].core, models.circles()["horizontal"]
+    assert models.circle_holes(core, POINTS["horizontal"], near=0.5) <= 1 < 4 <= models.circle_holes(core, lines, near=0.5)
+    for i in (6, 7):
+        assert models.circle_holes(vgg19[i].core, POINTS["horizontal"], near=0.5) < models.circle_holes(vgg19[i].core, lines, near=0.5)
+
+
+def test_without_the_points_the_second_loop_of_vgg19s_sixth_layer_is_gone(vgg19):
+    core, primary = vgg19[6].core, models.circles()["primary"]
+    over_points = models.distance_to(core, np.concatenate([primary, *POINTS.values()]))
+    over_lines = models.distance_to(core, models.three_circles(2160))
+    assert (loops(core[over_points <= 0.5]), loops(core[over_lines <= 0.5])) == (2, 1)
+
+
+def test_what_is_far_from_the_klein_bottle_in_vgg19_are_points(vgg19):
+    bottle = models.klein_bottle(*np.meshgrid(np.arange(60) * np.pi / 60, np.arange(120) * np.pi / 60)).reshape(-1, 9)
+    for i, found in vgg19.items():
+        far = found.core[models.distance_to(found.core, bottle) >= 0.6]
+        assert (len(far) >= 0.01 * len(found.core)) == (i in (2, 5, 6, 7))
+        if i in (2, 5, 6, 7):
+            to_points = np.abs(far @ POINTS["vertical"][0])
+            assert np.median(to_points) > 0.7
+
+
+def test_the_deep_network_gathers_around_the_primary_circle_in_the_middle_and_has_no_loop():
+    primary, share = models.circles()["primary"], {}
+    for iteration in (0, None):
+        found = inspection.inspect(pretrained.obtain("cifar-color-D-16", iteration), [4, *range(6, 11), 12], most=32_768, draws=1)
+        assert all(each.row["loops"] == 0 for each in found)
+        share[iteration] = np.array([(models.circle_sectors(each.core, primary, near=0.5) >= 0).mean() for each in found])
+    assert share[0].max() < 0.05
+    assert share[None][1:-1].min() > 0.1 > 0.08 > max(share[None][0], share[None][-1])

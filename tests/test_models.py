@@ -184,6 +184,15 @@ def test_circles_are_the_three():
     np.testing.assert_allclose(np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12)
 
 
+def test_point_circles_join_edges_over_points_that_the_klein_bottle_has_not():
+    vertical, horizontal = models.point_circles(np.arange(4) * np.pi / 2)
+    point = np.array([2, -1, 2, -1, -4, -1, 2, -1, 2]) / 6
+    for circle, edge in (vertical, primary_circle(0)), (horizontal, primary_circle(np.pi / 2)):
+        np.testing.assert_allclose(circle, [point, edge, -point, -edge], atol=1e-12)
+    bottle = models.klein_bottle(*np.meshgrid(np.arange(360) * np.pi / 360, np.arange(720) * np.pi / 360)).reshape(-1, 9)
+    np.testing.assert_allclose(models.distance_to([point, -point], bottle), np.sqrt(2 - np.sqrt(2)), atol=1e-3)
+
+
 def test_sectors_say_where_on_a_circle_a_patch_is():
     circle = models.circles()["primary"]
     angles = np.array([0, 0.49, 0.51, 1, 2.4, 3.6, 3.51]) * np.pi / 2

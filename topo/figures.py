@@ -268,8 +268,10 @@ def patch_row(vectors, labels=None, *, columns=12, limit=None, ax=None):
         raise ValueError(f"there are {len(labels)} labels for {len(vectors)} patches")
     columns = min(columns, len(vectors))
     rows = ceil(len(vectors) / columns)
-    across, down = 1.25, 1.25 if labels is None else 1.6
+    across = 1.25
     side = min(0.75, WIDTH / (columns * across))
+    lines = max(str(label).count("\n") + 1 for label in labels) if labels is not None and len(labels) else 0
+    down = max(1.6, 1.2 + lines * 0.16 / side) if lines else 1.25
     ax = _axes(ax, side * columns * across, side * rows * down)
     row, column = np.divmod(np.arange(len(vectors)), columns)
     centres = np.column_stack([column * across, -row * down])

@@ -64,6 +64,22 @@ def secondary_circles(phi):
     return klein_bottle(0.0, phi), klein_bottle(np.pi / 2, phi)
 
 
+def point_circles(phi):
+    """The circles that join points to edges: of x^2 + y^2 and x, and of x^2 + y^2 and y.
+
+    They are the secondary circles with a point in the place of the line: dark on bright ground at phi = 0, bright at
+    phi = pi. Each meets the primary circle at phi = pi/2 and -pi/2; both pass through the same points. No patch of the
+    Klein bottle is nearer to a point than sqrt(2 - sqrt(2)), where lines are.
+
+    phi: (...) in radians. Returns the vertical and the horizontal circle, named after their edges: two (..., 9)
+    float64 of centred unit patches.
+    """
+    point = normalize(_polynomials(3)[1][:2].sum(axis=0, keepdims=True))[0]
+    phi = np.asarray(phi, float)[..., None]
+    vertical, horizontal = (np.cos(phi) * point + np.sin(phi) * edge for edge in _LINEAR)
+    return vertical, horizontal
+
+
 def three_circles(n_points):
     """Evenly spaced patches on the primary circle and both secondary circles (Figure 1), to draw or measure against.
 

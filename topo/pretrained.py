@@ -262,23 +262,23 @@ def _read_hdf5(path):
     return sorted(tensors, key=first)
 
 
-def obtain(name):
+def obtain(name, iteration=None):
     """The Weights called `name`: those of VGG ("vgg16", "vgg19"), of an archive of the book, or of a file at that path.
 
-    Of an archive, the first network is taken, at the last iteration that was kept.
-    Raises as `vgg`, `topo.archive.load` and `read` do.
+    Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer.
+    Raises ValueError for the iteration of anything else, and as `vgg`, `topo.archive.load` and `read` do.
     """
-    if name in datasets.VGG:
-        return vgg(name)
-    if name in archive.manifest():
-        return _of_archive(archive.load(name))
-    return read(name)
+    if name not in datasets.VGG and name in archive.manifest():
+        return _of_archive(archive.load(name), iteration)
+    if iteration is not None:
+        raise ValueError(f"iteration = {iteration!r}, but {name!r} is no archive of the book and has no iterations")
+    return vgg(name) if name in datasets.VGG else read(name)
 
 
-def _of_archive(population):
+def _of_archive(population, iteration):
     tensors = {}
     for number in population.layers:
-        kernel = population.kernels(number, networks=1)[0]
+        kernel = population.kernels(number, iteration, 1)[0]
         tensor = _Tensor(f"layer{number}", kernel.shape, kernel.dtype, lambda kernel=kernel: kernel)
         tensors[tensor.key] = tensor, LAYOUTS["HWIO"]
     layers = [Layer(name, tensor.shape) for name, (tensor, _) in tensors.items()]
