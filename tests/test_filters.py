@@ -1,6 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from topo import filters as filters_module
 from topo.filters import as_points, check_whole, normalize, spatial_filters
 
 GENERATOR = np.random.default_rng(0)
@@ -60,6 +63,18 @@ def test_normalize_leaves_no_row_where_none_has_contrast():
 def test_normalize_neither_underflows_nor_overflows(scale):
     points = GENERATOR.normal(size=(20, 9))
     np.testing.assert_allclose(normalize(points * scale), normalize(points), atol=1e-12)
+
+
+def test_normalize_is_the_same_in_blocks_and_needs_little_memory(monkeypatch):
+    points = GENERATOR.normal(size=(2**20, 9)).astype(np.float32)
+    points[::7] = 1
+    tracemalloc.start()
+    whole = normalize(points)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(whole) == len(points) - len(points[::7]) and peak < 4 * points.nbytes
+    monkeypatch.setattr(filters_module, "_ROWS", 1000)
+    np.testing.assert_array_equal(normalize(points), whole)
 
 
 def test_normalize_leaves_its_input_alone():

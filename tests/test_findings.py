@@ -246,6 +246,18 @@ def test_the_layers_of_vgg19_have_loops_and_the_primary_circle(vgg19):
         assert holes["primary"] == min(holes.values()) <= 2
 
 
+def test_the_three_loops_of_vgg19s_fifth_layer_hold_in_a_range_of_densities_and_in_most_halves(vgg19):
+    cloud = filters.normalize(filters.spatial_filters(pretrained.vgg("vgg19", download=False).kernel("block3_conv1")))
+    grid = evidence.barcode_grid(cloud, [50, 100, 200, 300], [0.1, 0.15, 0.2])
+    counts = np.array([[evidence.count_loops(bars)[0] for bars in row] for row in grid])
+    assert (counts[:, :2] == 3).all() and (counts[:, 2] <= 1).all()
+    generator, halves = np.random.default_rng(0), []
+    for _ in range(5):
+        half = cloud[generator.permutation(len(cloud))[: len(cloud) // 2]]
+        halves.append(loops(density.densest(half, 50, 0.1)))
+    assert halves.count(3) >= 3
+
+
 def test_the_second_circle_of_vgg19s_fifth_layer_leads_over_points_and_not_over_lines(vgg19):
     core, lines = vgg19[5].core, models.circles()["horizontal"]
     assert models.circle_holes(core, POINTS["horizontal"], near=0.5) <= 1 < 4 <= models.circle_holes(core, lines, near=0.5)

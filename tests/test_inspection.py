@@ -103,6 +103,15 @@ def test_names_out_of_a_file_are_text_in_the_report(tmp_path):
     assert "<script>" not in page.read_text()
 
 
+def test_a_sample_is_of_filters_that_are_not_constant(tmp_path):
+    kernel = circle_kernel(3000)
+    kernel[..., ::2] = 0
+    np.savez(tmp_path / "a.npz", a=kernel)
+    (finding,) = inspect(pretrained.read(tmp_path / "a.npz"), most=1000, draws=1)
+    assert finding.row["filters"] == kernel[0, 0].size and finding.row["constant"] == kernel[0, 0].size // 2
+    assert finding.row["looked_at"] == 1000 and finding.row["core"] == 200
+
+
 def test_on_the_command_line(weights, tmp_path, capsys):
     assert main(["inspect", str(weights.path), "--layers", "a", "4", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out

@@ -49,6 +49,17 @@ def test_keras_layers_come_in_the_order_of_the_network(tmp_path, prefix, name):
     assert ordered.layers[0].filters == 24 and not ordered.skipped
 
 
+def test_a_keras_file_is_a_zip_with_hdf5_in_it(tmp_path):
+    layers = {"layers/conv2d": kernel(3, 3, 3, 8), "layers/conv2d_1": kernel(3, 3, 8, 8, seed=1)}
+    inner = keras(tmp_path / "inner.h5", layers, name="{0}/vars/0")
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.write(inner, "model.weights.h5")
+    weights = read(tmp_path / "model.keras")
+    assert shapes(weights) == {"conv2d": (3, 3, 3, 8), "conv2d_1": (3, 3, 8, 8)}
+    np.testing.assert_array_equal(weights.kernel("conv2d_1"), layers["layers/conv2d_1"])
+
+
 def test_optimizer_states_are_no_layers(tmp_path):
     path = keras(tmp_path / "a.h5", {"conv": kernel(3, 3, 3, 8)}, "model_weights", ["conv"])
     with h5py.File(path, "a") as file:
@@ -155,6 +166,31 @@ def test_a_truncated_file_is_one_error(tmp_path, suffix, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     refused(path, "truncated or corrupt")
+
+
+@pytest.mark.parametrize("suffix", ["h5", "safetensors", "npz"])
+def test_a_file_that_is_corrupt_anywhere_is_read_or_one_error(tmp_path, suffix):
+    path, arrays = tmp_path / f"a.{suffix}", {"conv": kernel(3, 3, 4, 4), "more": kernel(3, 3, 4, 4, seed=1)}
+    if suffix == "h5":
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(f"{name}/kernel:0", data=array, compression="gzip")
+    else:
+        (save_file if suffix == "safetensors" else lambda arrays, path: np.savez_compressed(path, **arrays))(arrays, path)
+    whole, generator, errors = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(150):
+        broken = np.frombuffer(whole, np.uint8).copy()
+        at = generator.integers(8, len(whole), generator.choice([1, 10]))
+        broken[at] = generator.integers(256, size=len(at))
+        path.write_bytes(broken.tobytes())
+        try:
+            weights = read(path)
+            for layer in weights.layers:
+                weights.kernel(layer.name)
+        except ValueError as error:
+            errors += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert errors > 0
 
 
 @pytest.mark.parametrize("content", [b"", b"weights", b"\x89HDF\r\n\x1a\n" + bytes(50), b"PK\x03\x04" + bytes(50), struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 2) + b"{]"])

@@ -146,12 +146,14 @@ def add_inspect(commands):
         out = arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem
         findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=lambda name: print(f"{name} …", file=sys.stderr))
         print(inspection.summary(findings))
+        for name, why in {**inspection.skipped(findings), **weights.skipped}.items():
+            print(f"not looked at: {name}: {why}")
         if weights.missing:
             print(f"missing from the file: {', '.join(weights.missing)}")
         print(*inspection.write_report(weights, findings, out), sep="\n")
 
     parser = commands.add_parser("inspect", help="look at the filters of any network, layer by layer, and write a report")
-    parser.add_argument("weights", metavar="WEIGHTS", help="a file (Keras .h5, safetensors or .npz), vgg16, vgg19, or an archive of the book")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
     parser.add_argument("-k", type=int, default=100, help="neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)")
     parser.add_argument("-p", type=float, default=0.1, help="fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)")

@@ -77,6 +77,14 @@ def normalize(points):
     is constant. Raises as `as_points` does.
     """
     points = _as_numbers(points, "points", 2, "(n, d)")
+    return np.concatenate([_normalized(points[i : i + _ROWS]) for i in range(0, max(1, len(points)), _ROWS)])
+
+
+_ROWS = 2**18  # normalised at a time: float64 of all at once would take several times the memory of the points
+
+
+def _normalized(points):
+    """`normalize` of checked points."""
     epsilon = np.finfo(points.dtype if points.dtype.kind == "f" else np.float64).eps
     rows = points[points.any(axis=1)].astype(np.float64)
     rows /= np.abs(rows).max(axis=1, keepdims=True)  # squares of very small or large entries leave the float range

@@ -91,11 +91,10 @@ def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws)
     if height != width or height == 1:
         why = "a 1x1 kernel has no shape" if height == width == 1 else f"a {height}x{width} kernel is no square patch"
         return Finding({**row, "skipped": why})
-    cloud = spatial_filters(weights.kernel(layer.name))
-    if len(cloud) > most:
-        cloud = cloud[np.sort(np.random.default_rng(0).choice(len(cloud), most, replace=False))]
-    points = normalize(cloud)
-    row |= {"looked_at": len(cloud), "constant": len(cloud) - len(points)}
+    points = normalize(spatial_filters(weights.kernel(layer.name)))
+    row |= {"constant": layer.filters - len(points), "looked_at": min(most, len(points))}
+    if len(points) > most:
+        points = points[np.sort(np.random.default_rng(0).choice(len(points), most, replace=False))]
     if len(points) < FEWEST:
         return Finding({**row, "skipped": f"{len(points)} filters that are not constant, of {FEWEST} at least"})
     k, p = scale(len(points), k, p)
@@ -178,14 +177,17 @@ def picture(finding, thumbnails=16):
 
 
 def summary(findings):
-    """The findings as a topo.figures.Table, for a notebook."""
-    header = ["layer", "kernel", "filters", "k", "p", "loops", "ratio", "p-value", "to the circle", "to the Klein bottle"]
-    keys = ("k", "p", "loops", "ratio", "p_value", "to_circle", "to_klein_bottle")
-    rows = []
-    for row in (finding.row for finding in findings):
-        numbers = [row.get(key, "") for key in keys]
-        rows.append([row["layer"], row["kernel"], row["filters"], *([row["skipped"], *[""] * 6] if "skipped" in row else numbers)])
-    return figures.table(header, rows)
+    """The layers that were not skipped as a topo.figures.Table, a row each, for a notebook."""
+    columns = {
+        "layer": "layer", "filters": "filters", "k": "k", "p": "p", "loops": "loops", "ratio": "ratio", "p-value": "p_value",
+        "to circle": "to_circle", "to Klein bottle": "to_klein_bottle",
+    }  # fmt: skip
+    return figures.table(columns, [[finding.row[key] for key in columns.values()] for finding in findings if finding.core is not None])
+
+
+def skipped(findings):
+    """{layer: why it was skipped}, of the findings."""
+    return {finding.row["layer"]: finding.row["skipped"] for finding in findings if finding.core is None}
 
 
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}th,td{padding:.2em .7em;text-align:left;border-bottom:1px solid #ccc}img{max-width:100%}"
@@ -208,11 +210,11 @@ def _page(weights, findings):
         image = b64encode(picture(finding)._repr_png_()).decode()
         sections.append(f'<h2>{escape(row["layer"])}</h2>\n<p>{escape(text)}</p>\n<img alt="{escape(alt)}" src="data:image/png;base64,{image}">')
     missing = f"<p>Missing from the file: {escape(', '.join(weights.missing))}.</p>" if weights.missing else ""
-    others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in weights.skipped.items())
+    others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in {**skipped(findings), **weights.skipped}.items())
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(weights.path.name)}</title><style>{_STYLE}</style>\n'
         f"<h1>{escape(weights.path.name)}</h1>\n{summary(findings)._repr_html_()}\n{missing}"
-        + (f"<p>Arrays that are no kernels:</p><ul>{others}</ul>" if others else "")
+        + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
         + "\n</html>\n"
     )

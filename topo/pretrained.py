@@ -1,9 +1,10 @@
-"""Kernels of trained networks out of weight files, layer by layer: Keras .h5, safetensors and NumPy .npz.
+"""Kernels of trained networks out of weight files, layer by layer: Keras .h5 and .keras, safetensors and NumPy .npz.
 
 Knows file formats, layouts and the layers of VGG; must not know what is done with the filters.
 """
 import re
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,14 +63,30 @@ class Weights:
     def kernel(self, layer):
         """The kernel of a layer, (h, w, in, out) float32. layer: its name, or its number from 1.
 
-        Raises ValueError for a layer that is not there, or that holds NaN or infinity.
+        Raises ValueError for a layer that is not there, that is corrupt, or that holds NaN or infinity.
         """
         name = self.layer(layer).name
         tensor, axes = self._tensors[name]
-        kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
+        with _parsing(self.path):
+            kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
         if not np.isfinite(kernel).all():
             raise ValueError(f"{self.path}: {np.count_nonzero(~np.isfinite(kernel))} weights of layer {name} are NaN or infinite")
         return kernel
+
+
+class _Refused(ValueError):
+    """A file that is not read. The message names it and says why."""
+
+
+@contextmanager
+def _parsing(path):
+    """Over a broken file a parser may raise anything: it becomes one error."""
+    try:
+        yield
+    except _Refused:
+        raise
+    except Exception as error:
+        raise _Refused(f"{path} cannot be read: {' '.join(str(error).split())}; it is truncated or corrupt") from None
 
 
 # Which axes of an array are the kernel's (h, w, in, out).
@@ -79,7 +96,7 @@ LAYOUTS = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
 def read(path, layout=None):
     """The convolutional layers of a weight file.
 
-    The format is told by the content: HDF5 as Keras writes it (.h5, .keras weights), safetensors, or .npz. Arrays with
+    The format is told by the content: HDF5 as Keras writes it, alone (.h5) or in a .keras, safetensors, or .npz. Arrays with
     four axes are kernels: of the two layouts in use, Keras's and Flax's (h, w, in, out) and PyTorch's (out, in, h, w),
     that one is taken by which the kernel is square and at most 31 wide; where both are, the format's own.
 
@@ -98,7 +115,8 @@ def read(path, layout=None):
         magic = file.read(9)
     reader, own = _format(path, magic)
     tensors, skipped = {}, {}
-    every = [tensor for tensor in reader(path) if len(tensor.shape) == 4]
+    with _parsing(path):
+        every = [tensor for tensor in reader(path) if len(tensor.shape) == 4]
     names = _names([tensor.key for tensor in every])
     for name, tensor in zip(names, every):
         reading, why = _layout(tensor, layout, own, path)
@@ -119,10 +137,10 @@ def _format(path, magic):
     if magic[:8] == b"\x89HDF\r\n\x1a\n":
         return _read_hdf5, "HWIO"
     if magic[:4] == b"PK\x03\x04":
-        return _read_npz, "HWIO"
+        return _read_zip, "HWIO"
     if magic[8:9] == b"{":
         return _read_safetensors, "OIHW"
-    raise ValueError(f"{path} is no weight file that can be read: it is neither HDF5 (Keras .h5), safetensors nor .npz, or only a part of one")
+    raise ValueError(f"{path} is no weight file that can be read: it is neither HDF5 (Keras .h5), .keras, safetensors nor .npz, or only a part of one")
 
 
 def _pickle(path):
@@ -131,7 +149,7 @@ def _pickle(path):
         f"python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in "
         f"torch.load('{path.name}', weights_only=True).items()}}, '{stem}.safetensors')\""
     )
-    return ValueError(f"{path} is a pickle, which may run any code when it is read, and is never read here. Convert it: {convert}")
+    return _Refused(f"{path} is a pickle, which may run any code when it is read, and is never read here. Convert it: {convert}")
 
 
 def _layout(tensor, wanted, own, path):
@@ -171,67 +189,67 @@ def _names(keys):
     return names if len(set(names)) == len(names) else keys
 
 
-def _unreadable(path, kind, error):
-    return ValueError(f"{path} cannot be read as {kind}: {error}; it is truncated or corrupt")
-
-
 def _read_safetensors(path):
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     def read(key):
         with safe_open(path, "flax") as file:  # knows bfloat16, which NumPy does not
             return file.get_tensor(key)
 
-    try:
-        with safe_open(path, "numpy") as file:
-            slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=_natural)}
-            kinds = {key: each.get_dtype() for key, each in slices.items()}
-            shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
-    except (SafetensorError, OSError, OverflowError) as error:
-        raise _unreadable(path, "safetensors", error) from None
+    with safe_open(path, "numpy") as file:
+        slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=_natural)}
+        kinds = {key: each.get_dtype() for key, each in slices.items()}
+        shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
     floats = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
     return [_Tensor(key, shapes[key], np.dtype(floats.get(kind, "V1")), lambda key=key: read(key)) for key, kind in kinds.items()]
 
 
-def _read_npz(path):
+_IN_KERAS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
+
+
+def _read_zip(path):
     def read(key):
         with np.load(path, allow_pickle=False) as file:
             return file[key]
 
-    tensors = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if any(entry.filename.endswith("data.pkl") for entry in entries):
-                raise _pickle(path)
-            for entry in sorted(entries, key=lambda entry: _natural(entry.filename)):
-                if entry.filename.endswith(".npy"):
-                    tensors.append(_npy_header(archive, entry, path, read))
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise _unreadable(path, ".npz", error) from None
-    return tensors
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(archive.namelist(), key=_natural)
+        if any(name.endswith("data.pkl") for name in names):
+            raise _pickle(path)
+        if _IN_KERAS in names:
+            return _read_hdf5(path, _keras_file)
+        return [_npy_header(archive, name, path, read) for name in names if name.endswith(".npy")]
 
 
-def _npy_header(archive, entry, path, read):
-    key = entry.filename.removesuffix(".npy")
-    with archive.open(entry) as file:
-        try:
-            major, _ = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            shape, _, dtype = header(file)
-        except ValueError as error:
-            raise _unreadable(path, ".npz", f"{key}: {error}") from None
-        held = entry.file_size - file.tell()
+def _npy_header(archive, name, path, read):
+    key = name.removesuffix(".npy")
+    with archive.open(name) as file:
+        major, _ = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        held = archive.getinfo(name).file_size - file.tell()
     if not dtype.hasobject and np.prod(shape, dtype=object) * dtype.itemsize != held:
-        raise _unreadable(path, ".npz", f"{key} declares shape {shape} of {dtype}, but {held} bytes")
+        raise _Refused(f"{path}: {key} declares shape {shape} of {dtype}, but holds {held} bytes; it is truncated or corrupt")
     return _Tensor(key, shape, dtype, lambda: read(key))
 
 
-def _read_hdf5(path):
+def _hdf5_file(path):
+    import h5py
+
+    return h5py.File(path, "r")
+
+
+@contextmanager
+def _keras_file(path):
+    with zipfile.ZipFile(path) as archive, archive.open(_IN_KERAS) as member, _hdf5_file(member) as file:
+        yield file
+
+
+def _read_hdf5(path, opened=_hdf5_file):
     import h5py
 
     def read(key):
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             return file[key][()]
 
     tensors = []
@@ -240,19 +258,16 @@ def _read_hdf5(path):
         if not isinstance(item, h5py.Dataset) or "optimizer" in key.split("/")[0]:
             return
         if item.external or item.is_virtual:
-            raise ValueError(f"{path}: {key} is kept in another file, which is not followed")
+            raise _Refused(f"{path}: {key} is kept in another file, which is not followed")
         size = np.prod(item.shape or (), dtype=object) * item.dtype.itemsize
         if item.dtype.kind == "f" and size > 1100 * max(1, item.id.get_storage_size()):  # deflate shrinks by 1,032 at most
-            raise _unreadable(path, "HDF5", f"{key} declares shape {item.shape}, but holds {item.id.get_storage_size()} bytes")
+            raise _Refused(f"{path}: {key} declares shape {item.shape}, but holds {item.id.get_storage_size()} bytes; it is truncated or corrupt")
         tensors.append(_Tensor(key, item.shape, item.dtype, lambda: read(key)))
 
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-            root = file["model_weights"] if "model_weights" in file else file
-            order = [name.decode() if isinstance(name, bytes) else str(name) for name in root.attrs.get("layer_names", ())]
-    except (OSError, RuntimeError, KeyError) as error:
-        raise _unreadable(path, "HDF5", error) from None
+    with opened(path) as file:
+        file.visititems(visit)
+        root = file["model_weights"] if "model_weights" in file else file
+        order = [name.decode() if isinstance(name, bytes) else str(name) for name in root.attrs.get("layer_names", ())]
     place = {name: i for i, name in enumerate(order)}
 
     def first(tensor):
