@@ -4,9 +4,10 @@ import re
 import shutil
 
 import nbformat
+import numpy as np
 import pytest
 
-from topo import book
+from topo import book, models
 
 CHAPTERS = book.chapters()
 LONGEST = 25  # lines of a code cell
@@ -121,6 +122,18 @@ def test_a_chapter_runs_with_other_parameters(tmp_path):
     ran = [cell for cell in nbformat.read(out, 4).cells if cell.id in kept and cell.cell_type == "code"]
     changed = [cell for cell in ran if outputs(cell, "text/html", "text/plain") != outputs(kept[cell.id], "text/html", "text/plain")]
     assert len(ran) == len(kept) and changed
+
+
+def test_ones_own_network_and_its_report_are_named_from_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    patches = models.primary_circle(np.random.default_rng(0).uniform(0, 2 * np.pi, 1000))
+    np.savez("mine.npz", conv=patches.T.reshape(3, 3, 10, 100).astype(np.float32), stem=np.ones((1, 7, 8, 8), np.float32))
+    out = book.run_chapter(CHAPTERS["your-own-network"], {"weights": "mine.npz", "out": "report", "draws": 1}, "out.ipynb")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["layers.csv", "report.html"]
+    shown = "".join(text for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for text in outputs(cell, "text/plain"))
+    assert re.search(r"conv +1,000 +5 +0.2 +1 ", shown)
+    with pytest.raises(book.BookError, match="nowhere.npz is not there"):
+        book.run_chapter(CHAPTERS["your-own-network"], {"weights": "nowhere.npz"}, "out.ipynb")
 
 
 def test_a_chapter_trains_its_own_networks(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import models, pretrained
+from topo import inspection, models, pretrained
 from topo.__main__ import main
 from topo.inspection import inspect, scale, write_report
 
@@ -51,6 +51,35 @@ def test_a_circle_is_one_loop_near_the_circle_and_random_filters_are_none(findin
 def test_larger_patches_have_a_circle_too(findings):
     row = findings[2].row
     assert row["kernel"] == "5x5" and row["loops"] == 1 and row["to_circle"] < 0.3 < 0.8 < row["random_to_circle"]
+
+
+def test_patches_of_2x2_have_edges_but_no_lines(tmp_path):
+    np.savez(tmp_path / "a.npz", a=circle_kernel(600, 2))
+    weights = pretrained.read(tmp_path / "a.npz")
+    (finding,) = findings = inspect(weights, draws=1)
+    assert finding.row["to_circle"] < 0.2 and "to_klein_bottle" not in finding.row
+    page, _ = write_report(weights, findings, tmp_path / "out")
+    assert "Klein bottle " not in page.read_text().split("<h2>")[1] and "2x2" in repr(finding.row)
+    assert repr(inspection.summary(findings)).splitlines()[1].startswith("a      600")
+
+
+def test_a_pixel_that_is_the_same_in_every_filter_is_no_obstacle(tmp_path):
+    np.savez(tmp_path / "a.npz", a=circle_kernel(1000, noise=0))  # edges are 0 in the middle
+    (finding,) = inspect(pretrained.read(tmp_path / "a.npz"), draws=1)
+    assert np.ptp(finding.core[:, 4]) < 1e-7 and finding.row["loops"] == 1 and finding.row["nodes"] > 10
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_at(weights, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file is a file: the report needs a folder"):
+        inspection.check_folder(tmp_path / "file" / "deeper")
+    assert inspection.check_folder(tmp_path / "new" / "deeper") == tmp_path / "new" / "deeper" and not (tmp_path / "new").exists()
+    monkeypatch.setattr(inspection.os, "access", lambda *arguments: False)
+    with pytest.raises(PermissionError, match="is not writable"):
+        inspection.check_folder(tmp_path / "new")
+    monkeypatch.setattr(inspection, "inspect", None)
+    assert main(["inspect", str(weights.path), "--out", str(tmp_path / "file")]) == 2
+    assert "is a file: the report needs a folder" in capsys.readouterr().err
 
 
 def test_what_cannot_be_looked_at_is_skipped_with_a_reason(findings):

@@ -184,6 +184,12 @@ def test_circles_are_the_three():
     np.testing.assert_allclose(np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12)
 
 
+def test_patches_of_2x2_have_edges_but_are_too_small_for_lines():
+    np.testing.assert_allclose(primary_circle(0, side=2), [-0.5, 0.5, -0.5, 0.5])
+    with pytest.raises(ValueError, match="side = 2 must be a whole number, 3 or more"):
+        models.klein_bottle(0.0, 0.0, side=2)
+
+
 def test_point_circles_join_edges_over_points_that_the_klein_bottle_has_not():
     vertical, horizontal = models.point_circles(np.arange(4) * np.pi / 2)
     point = np.array([2, -1, 2, -1, -4, -1, 2, -1, 2]) / 6

@@ -143,7 +143,7 @@ def add_inspect(commands):
         figures.use_style()
         weights = pretrained.obtain(arguments.weights)
         layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
-        out = arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem
+        out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
         findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=lambda name: print(f"{name} …", file=sys.stderr))
         print(inspection.summary(findings))
         for name, why in {**inspection.skipped(findings), **weights.skipped}.items():

@@ -29,6 +29,7 @@ from topo.archive import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_CALLED_FROM = "TOPO_CALLED_FROM"  # environment variable of a chapter's kernel
 _SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
 _FUNCTIONS = {function.__name__: function for function in (abs, all, any, len, max, min, set, sum)}
 _CONSTRAINT_NODES = (
@@ -181,7 +182,7 @@ def run_chapter(path, overrides, out, cwd=None):
     Returns `out`, which is written whole or not at all. Raises ValueError for a parameter or an `out` that is not
     allowed; BookError naming chapter and cell where one raises, with what was executed beside `out` as *.failed.ipynb.
     """
-    path, out = Path(path).resolve(), Path(out).resolve()
+    path, out, here = Path(path).resolve(), Path(out).resolve(), os.getcwd()  # papermill changes the working directory
     values = check(chapter_parameters(path), overrides)
     if out.suffix != ".ipynb" or out.is_dir() or out.parent == path.parent:
         raise ValueError(f"{out} is not allowed as output: it must be a file *.ipynb outside {path.parent}")
@@ -200,7 +201,7 @@ def run_chapter(path, overrides, out, cwd=None):
         try:
             notebook = papermill.execute_notebook(
                 template, executed, values, kernel_name="python3", language="python", cwd=cwd, progress_bar=False,
-                request_save_on_cell_execute=False, kernel_manager_class=_kernel_manager_class(),
+                request_save_on_cell_execute=False, kernel_manager_class=_kernel_manager_class(here),
                 extra_arguments=["--log-level=CRITICAL"],
                 on_cell_start=lambda cell, cell_index: reached.append(cell_index),
             )  # fmt: skip
@@ -216,6 +217,15 @@ def run_chapter(path, overrides, out, cwd=None):
     write_atomically(out, _encode(notebook))
     failed.unlink(missing_ok=True)
     return out
+
+
+def called_from():
+    """In a chapter, the folder that its parameters' relative paths start from: a Path.
+
+    It is the working directory of the process that called `run_chapter`, such as the shell's of `python -m topo run`, or
+    the chapter's own where it runs in Jupyter. The chapter itself runs in a copy of its folder that is thrown away.
+    """
+    return Path(os.environ.get(_CALLED_FROM) or os.getcwd())
 
 
 def default_output(path, overrides, root=ROOT):
@@ -336,7 +346,7 @@ def _encode(notebook):
     return (nbformat.writes(notebook) + "\n").encode()
 
 
-def _kernel_manager_class():
+def _kernel_manager_class(called_from):
     """Starts the interpreter that runs now, whichever one is registered as python3, with topo on its path."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -349,7 +359,7 @@ def _kernel_manager_class():
 
         async def start_kernel(self, **options):
             path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-            await super().start_kernel(env={**os.environ, "PYTHONPATH": path}, **options)
+            await super().start_kernel(env={**os.environ, "PYTHONPATH": path, _CALLED_FROM: called_from}, **options)
 
     return ThisPython
 

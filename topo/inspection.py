@@ -4,6 +4,7 @@ Knows weights and the measures of the other modules; must not know file formats,
 """
 import csv
 import io
+import os
 from base64 import b64encode
 from functools import lru_cache
 from html import escape
@@ -103,7 +104,8 @@ def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws)
     bars = lazy_witness_barcode(core, held, nu)
     loops, ratio = count_loops(bars)
     null = np.array(_random_ratios(*points.shape, k, p, landmarks, nu, draws))
-    graph = mapper_graph(core, resolution, gain)
+    varying = np.ptp(core, axis=0) > 1e-6 * np.abs(core).max()  # such as a masked pixel's: VNE divides by the variance
+    graph = mapper_graph(core[:, varying], resolution, gain)
     summary = graph_summary(graph)
     row |= {
         "k": k, "p": p, "core": len(core), "loops": loops, "ratio": round(ratio, 2),
@@ -112,9 +114,9 @@ def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws)
         "nodes": summary["nodes"], "components": summary["components"], "largest_share": round(summary["largest_share"], 3),
         "mapper_loops": summary["loops"],
     }  # fmt: skip
-    distances, by_chance = _distances(core, height), _random_distances(height)
-    for name, each, chance in zip(("circle", "klein_bottle"), distances, by_chance):
-        row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(chance, 3)}
+    by_chance = _random_distances(height)
+    for name, each in _distances(core, height).items():
+        row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(by_chance[name], 3)}
     return Finding(row, core, bars, graph)
 
 
@@ -132,14 +134,16 @@ def _random_filters(n, dim, seed):
 
 @lru_cache
 def _spaces(side):
-    angles = np.arange(120) * 2 * np.pi / 120
-    bottle = models.klein_bottle(*np.meshgrid(angles[:60], angles), side).reshape(-1, side * side)
-    return models.primary_circle(np.arange(720) * 2 * np.pi / 720, side), bottle
+    spaces = {"circle": models.primary_circle(np.arange(720) * 2 * np.pi / 720, side)}
+    if side > 2:
+        angles = np.arange(120) * 2 * np.pi / 120
+        spaces["klein_bottle"] = models.klein_bottle(*np.meshgrid(angles[:60], angles), side).reshape(-1, side * side)
+    return spaces
 
 
 def _distances(points, side):
-    """Median distances to the primary circle and to the Klein bottle."""
-    return [float(np.median(models.distance_to(points, space))) for space in _spaces(side)]
+    """Median distances to the primary circle and, but for 2x2 patches, to the Klein bottle, by name."""
+    return {name: float(np.median(models.distance_to(points, space))) for name, space in _spaces(side).items()}
 
 
 @lru_cache
@@ -149,14 +153,25 @@ def _random_distances(side):
 
 # The report
 
+def check_folder(out):
+    """`out` as a Path, if a report can be written into it; NotADirectoryError or PermissionError if not."""
+    out = Path(out).expanduser()
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file: the report needs a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"the report cannot be written: {there} is not writable")
+    return out
+
+
 def write_report(weights, findings, out):
     """Write what `inspect` found: out/layers.csv, a row a layer, and out/report.html with a picture of each.
 
     The page is one file with everything in it. Both are written whole or not at all.
     weights: what was looked at; findings: list of Finding; out: a folder, made where it is not there.
-    Returns the paths of the page and of the table.
+    Returns the paths of the page and of the table. Raises as `check_folder` does.
     """
-    out = Path(out)
+    out = check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
@@ -182,7 +197,8 @@ def summary(findings):
         "layer": "layer", "filters": "filters", "k": "k", "p": "p", "loops": "loops", "ratio": "ratio", "p-value": "p_value",
         "to circle": "to_circle", "to Klein bottle": "to_klein_bottle",
     }  # fmt: skip
-    return figures.table(columns, [[finding.row[key] for key in columns.values()] for finding in findings if finding.core is not None])
+    rows = [[finding.row.get(key, "") for key in columns.values()] for finding in findings if finding.core is not None]
+    return figures.table(columns, rows)
 
 
 def skipped(findings):
@@ -204,11 +220,12 @@ def _page(weights, findings):
         text = (
             f"{row['filters']:,} filters of {row['kernel']}{sample}, {row['core']:,} in the dense core at k = {row['k']} and p = {row['p']:g}. "
             f"Loops: {row['loops']}; ratio {row['ratio']}, p-value {row['p_value']}. "
-            f"Median distance to the primary circle {row['to_circle']} (random filters {row['random_to_circle']}), "
-            f"to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})."
+            f"Median distance to the primary circle {row['to_circle']} (random filters {row['random_to_circle']})"
         )
+        if "to_klein_bottle" in row:
+            text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
         image = b64encode(picture(finding)._repr_png_()).decode()
-        sections.append(f'<h2>{escape(row["layer"])}</h2>\n<p>{escape(text)}</p>\n<img alt="{escape(alt)}" src="data:image/png;base64,{image}">')
+        sections.append(f'<h2>{escape(row["layer"])}</h2>\n<p>{escape(text)}.</p>\n<img alt="{escape(alt)}" src="data:image/png;base64,{image}">')
     missing = f"<p>Missing from the file: {escape(', '.join(weights.missing))}.</p>" if weights.missing else ""
     others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in {**skipped(findings), **weights.skipped}.items())
     return (

@@ -33,9 +33,10 @@ def klein_bottle(theta, phi, side=3):
     (theta, phi) and (theta + pi, -phi) are the same patch. Edges, the primary circle, lie at phi = pi/2 and -pi/2;
     dark lines on bright ground at phi = 0, bright lines at phi = pi.
 
-    theta, phi: arrays in radians that broadcast to shape (...); side: of the patch, 3 or another number of pixels,
-    evenly spaced from -1 to 1. Returns (..., side * side) float64, centred unit patches.
+    theta, phi: arrays in radians that broadcast to shape (...); side: of the patch, 3 or more pixels, evenly spaced
+    from -1 to 1: two are too few for a line. Returns (..., side * side) float64, centred unit patches.
     """
+    check_whole(side, "side", 3)
     first, second = _polynomials(side)
     theta, phi = np.broadcast_arrays(np.asarray(theta, float), np.asarray(phi, float))
     a, b = np.cos(theta), np.sin(theta)
@@ -48,9 +49,10 @@ def klein_bottle(theta, phi, side=3):
 def primary_circle(theta, side=3):
     """Rotating edges cos(theta) x + sin(theta) y, as centred unit patches: the gradient points along theta.
 
-    theta: (...) in radians; side: as for `klein_bottle`. Returns (..., side * side) float64.
+    theta: (...) in radians; side: of the patch, 2 pixels or more. Returns (..., side * side) float64.
     """
-    return klein_bottle(theta, np.pi / 2, side)
+    theta = np.asarray(theta, float)
+    return np.stack([np.cos(theta), np.sin(theta)], -1) @ _polynomials(side)[0]
 
 
 def secondary_circles(phi):

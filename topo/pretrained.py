@@ -277,17 +277,18 @@ def _read_hdf5(path, opened=_hdf5_file):
     return sorted(tensors, key=first)
 
 
-def obtain(name, iteration=None):
+def obtain(name, iteration=None, folder="."):
     """The Weights called `name`: those of VGG ("vgg16", "vgg19"), of an archive of the book, or of a file at that path.
 
-    Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer.
+    Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer. A relative
+    path starts from `folder`.
     Raises ValueError for the iteration of anything else, and as `vgg`, `topo.archive.load` and `read` do.
     """
     if name not in datasets.VGG and name in archive.manifest():
         return _of_archive(archive.load(name), iteration)
     if iteration is not None:
         raise ValueError(f"iteration = {iteration!r}, but {name!r} is no archive of the book and has no iterations")
-    return vgg(name) if name in datasets.VGG else read(name)
+    return vgg(name) if name in datasets.VGG else read(Path(folder, Path(name).expanduser()))
 
 
 def _of_archive(population, iteration):
