@@ -290,3 +290,13 @@ def test_the_deep_network_gathers_around_the_primary_circle_in_the_middle_and_ha
         share[iteration] = np.array([(models.circle_sectors(each.core, primary, near=0.5) >= 0).mean() for each in found])
     assert share[0].max() < 0.05
     assert share[None][1:-1].min() > 0.1 > 0.08 > max(share[None][0], share[None][-1])
+
+
+def test_at_depths_6_and_7_the_deep_network_has_a_loop_where_it_is_densest_and_before_training_it_has_none():
+    def largest(layer, iteration):
+        cloud = filters.normalize(archive.load("cifar-color-D-16").filters(layer, iteration))
+        grid = evidence.barcode_grid(cloud, [12, 25, 38], [0.03, 0.05])
+        return max(evidence.count_loops(bars)[1] for bars in grid.flat)
+
+    for layer in (6, 7):
+        assert largest(layer, 7800) >= 4 > 2 > largest(layer, 0)
