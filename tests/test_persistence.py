@@ -128,25 +128,24 @@ def test_times_equal_the_definition(points, nu):
 
 
 @pytest.mark.parametrize("nu", [0, 1, 2])
-def test_times_do_not_depend_on_the_block_size(nu, monkeypatch):
+def test_times_do_not_depend_on_blocks_and_threads(nu, monkeypatch):
     points = cloud(200, 4)
     landmarks = maxmin_landmarks(points, 20)
     expected = lazy_witness_times(points, landmarks, nu)
-    for block in (1, 7, 199, 200, 201):
+    for block, threads in ((1, 3), (7, 2), (199, 2), (200, 1), (201, 4)):
         monkeypatch.setattr(persistence, "_BLOCK", block)
+        monkeypatch.setattr(persistence.config, "NUMBA_NUM_THREADS", threads)
         np.testing.assert_array_equal(lazy_witness_times(points, landmarks, nu), expected)
 
 
-def test_memory_does_not_grow_with_the_witnesses():
-    def peak(n):
-        points = cloud(n, 3)
-        tracemalloc.start()
-        lazy_witness_times(points, np.arange(50))
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    assert peak(40_000) < 1.1 * peak(4_000)
+def test_memory_does_not_grow_with_the_witnesses(monkeypatch):
+    monkeypatch.setattr(persistence.config, "NUMBA_NUM_THREADS", 2)
+    points, a_block = cloud(40_000, 3), 8 * 50 * persistence._BLOCK
+    tracemalloc.start()
+    lazy_witness_times(points, np.arange(50))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * 3.5 * a_block < 8 * 50 * len(points) / 4
 
 
 @pytest.mark.parametrize("nu", [0, 1, 2])

@@ -232,9 +232,7 @@ def density_peaks(points, k):
     deepest first; equal depths densest first.
     Raises TypeError or ValueError for a k that is no whole number in that range, and as `as_points` does.
     """
-    points = as_points(points)
-    _, depths = _climb(points, k, np.inf)
-    rho = kth_neighbor_distance(points, k)
+    rho, _, depths = _climb(points, k, np.inf)
     peaks = np.flatnonzero(depths)
     peaks = peaks[np.lexsort((peaks, rho[peaks], -depths[peaks]))]
     return peaks, depths[peaks]
@@ -252,7 +250,7 @@ def density_clusters(points, k, depth=1.2):
     Raises TypeError or ValueError for arguments out of range, and as `density_peaks` does.
     """
     _check_number(depth, "depth", 1, "a factor")
-    peak_of, _ = _climb(as_points(points), k, depth)
+    _, peak_of, _ = _climb(points, k, depth)
     peaks, labels, sizes = np.unique(peak_of, return_inverse=True, return_counts=True)
     by_size = np.argsort(-sizes, kind="stable")
     return np.argsort(by_size)[labels], peaks[by_size]
@@ -261,18 +259,14 @@ def density_clusters(points, k, depth=1.2):
 def _climb(points, k, least):
     """Let the points enter densest first, and end every peak that meets a denser one at a depth below `least`.
 
-    Returns the peak that each point ends up with (n,) int64, and the depths (n,) float64 of the peaks: infinite for
-    those that were not ended, 0 where a point is no peak.
+    Returns rho_k of the points (n,) float64, the peak that each ends up with (n,) int64, and the depths (n,) float64
+    of the peaks: infinite for those that were not ended, 0 where a point is no peak.
     """
-    rho = kth_neighbor_distance(points, k)
-    joined = _neighbourhoods(points, k)
-    return climb(rho, joined.indptr, joined.indices, least)
-
-
-def _neighbourhoods(points, k):
-    """Which points are among each other's k nearest, one way or the other: (n, n) sparse; each is also its own."""
-    nearest = cKDTree(points, leafsize=64).query(points, k + 1, workers=-1)[1]
+    points = as_points(points)
+    check_whole(k, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
+    distances, nearest = cKDTree(points, leafsize=64).query(points, k + 1, workers=-1)
     starts = np.arange(0, nearest.size + 1, k + 1)
     joined = csr_matrix((np.ones(nearest.size, bool), nearest.ravel(), starts), shape=(len(points),) * 2)
-    return joined + joined.T
-
+    joined += joined.T  # among each other's k nearest, one way or the other
+    rho = distances[:, -1].copy()
+    return rho, *climb(rho, joined.indptr, joined.indices, least)

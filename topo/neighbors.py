@@ -1,4 +1,4 @@
-"""Exact nearest neighbours, the spanning tree and the chains of a point cloud, compiled by numba.
+"""Exact nearest neighbours, the spanning tree, chains and witnesses of a point cloud, compiled by numba.
 
 Knows distances in a float64 array; must not know what the points stand for. Callers check their input.
 
@@ -13,8 +13,10 @@ import numpy as np
 from numba import config, njit
 
 _LEAF = 64
+_AT_ONCE = 512  # points whose coordinates and distances fit in the cache
 _PAIRS_AT_ONCE = 2**25  # distances that an accelerator holds: 256 MiB
 _compiled = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})  # infinity pads a leaf
+_compiled_in_order = njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})  # sums round alike on every processor
 
 
 class _Leaves(NamedTuple):
@@ -95,6 +97,45 @@ def climb(rho, starts, neighbours, least):
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return _climb(rho, order, rank, starts, neighbours, least)
+
+
+@_compiled_in_order
+def approach(columns, row, squared):
+    """Bring squared distances (n,) of points to the nearest of some down to those to the one in `row`; columns (d, n)."""
+    sums = np.empty(_AT_ONCE)
+    for start in range(0, len(squared), _AT_ONCE):
+        nearest = squared[start : start + _AT_ONCE]
+        sums[:] = 0
+        for axis in range(len(columns)):
+            x, others = columns[axis, row], columns[axis, start : start + _AT_ONCE]
+            for j in range(len(others)):
+                step = others[j] - x
+                sums[j] += step * step
+        for j in range(len(nearest)):
+            nearest[j] = min(nearest[j], sums[j])
+
+
+@_compiled
+def witness(excess, times):
+    """Bring times[a, b], a < b, down to the least max(excess[z, a], excess[z, b]) over all z; excess (witnesses, landmarks).
+
+    Four witnesses at a time, so that times are fetched and stored a quarter as often.
+    """
+    count, landmarks = excess.shape
+    for z in range(0, count - 3, 4):
+        for a in range(landmarks - 1):
+            s, t, u, v = excess[z, a], excess[z + 1, a], excess[z + 2, a], excess[z + 3, a]
+            to_s, to_t, to_u, to_v = excess[z, a + 1 :], excess[z + 1, a + 1 :], excess[z + 2, a + 1 :], excess[z + 3, a + 1 :]
+            least = times[a, a + 1 :]
+            for b in range(len(least)):
+                one = min(max(s, to_s[b]), max(t, to_t[b]))
+                other = min(max(u, to_u[b]), max(v, to_v[b]))
+                least[b] = min(least[b], min(one, other))
+    for z in range(count - count % 4, count):
+        for a in range(landmarks - 1):
+            s, to_s, least = excess[z, a], excess[z, a + 1 :], times[a, a + 1 :]
+            for b in range(len(least)):
+                least[b] = min(least[b], max(s, to_s[b]))
 
 
 def _scaled(points):

@@ -2,15 +2,19 @@
 
 Knows points and distances; must not know what they stand for, nor judge which bars are significant.
 """
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from gph import ripser_parallel
 from gtda.homology import VietorisRipsPersistence
+from numba import config
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.filters import as_points, check_whole
+from topo.neighbors import approach, witness
 
-_BLOCK = 2048  # witnesses at a time: their distances to 100 landmarks fit in the cache
+_BLOCK = 1024  # witnesses at a time: their distances to 100 landmarks fit in the cache
 
 
 def _check_landmarks(landmarks, n):
@@ -42,10 +46,10 @@ def maxmin_landmarks(points, n_landmarks, first=0):
     check_whole(first, "first", 0, n - 1, f"there are {n} points")
     landmarks = np.empty(n_landmarks, np.int64)
     landmarks[0] = first
+    columns = np.ascontiguousarray(points.T)
     nearest = np.full(n, np.inf)  # squared distance to the landmarks so far
     for i in range(1, n_landmarks):
-        offset = points - points[landmarks[i - 1]]
-        np.minimum(nearest, np.einsum("ij,ij->i", offset, offset), out=nearest)
+        approach(columns, landmarks[i - 1], nearest)
         nearest[landmarks[i - 1]] = -1  # below every distance: never chosen again
         landmarks[i] = nearest.argmax()
     return landmarks
@@ -65,19 +69,24 @@ def lazy_witness_times(points, landmarks, nu=1):
     points = as_points(points)
     landmarks = _check_landmarks(landmarks, len(points))
     check_whole(nu, "nu", 0, len(landmarks), f"there are {len(landmarks)} landmarks")
-    count = len(landmarks)
-    times = np.full((count, count), np.inf)
-    for start in range(0, len(points), _BLOCK):
-        excess = cdist(points[start : start + _BLOCK], points[landmarks])
-        if nu:
-            excess -= np.partition(excess, nu - 1, axis=1)[:, nu - 1 : nu]
-        excess = np.ascontiguousarray(excess.T)  # (L, block); max(D(a) - m, D(b) - m) is max(D(a), D(b)) - m
-        larger = np.empty_like(excess)
-        for a in range(count - 1):
-            np.maximum(excess[a], excess[a + 1 :], out=larger[a + 1 :])
-            np.minimum(times[a, a + 1 :], larger[a + 1 :].min(axis=1), out=times[a, a + 1 :])
+    held = points[landmarks]
+    threads = min(config.NUMBA_NUM_THREADS, -(-len(points) // _BLOCK))
+    with ThreadPoolExecutor(threads) as pool:
+        shares = pool.map(lambda first: _witnessed(points[first::threads], held, nu), range(threads))
+        times = np.minimum.reduce(list(shares))
     times = np.maximum(np.triu(times, 1), 0)
     return times + times.T
+
+
+def _witnessed(witnesses, landmarks, nu):
+    """Edge times that some of the witnesses give, above the diagonal and not yet cut off at 0."""
+    times = np.full((len(landmarks),) * 2, np.inf)
+    for start in range(0, len(witnesses), _BLOCK):
+        excess = cdist(witnesses[start : start + _BLOCK], landmarks)
+        if nu:
+            excess -= np.partition(excess, nu - 1, axis=1)[:, nu - 1 : nu]  # max(D(a) - m, D(b) - m) is max(D(a), D(b)) - m
+        witness(excess, times)
+    return times
 
 
 def lazy_witness_barcode(points, landmarks, nu=1, max_dimension=1, n_threads=1):
