@@ -106,3 +106,26 @@ def test_chains_do_not_leave_their_set():
     sets = [np.array([0, 2, 4]), np.array([5]), np.array([11, 10, 3, 4])]
     np.testing.assert_equal(neighbors.chains(points, sets, 1.5), [[0, 1, 2], [0], [0, 0, 1, 1]])
     assert neighbors.chains(points, [], 1.5) == []
+
+
+@pytest.mark.parametrize("n, d", [(1, 1), (7, 9), (511, 3), (513, 9), (1500, 2)])
+def test_approaching_a_point_leaves_the_nearer_of_the_distances(n, d):
+    points = np.round(4 * np.random.default_rng(n).normal(size=(n, d)))  # whole numbers: no sum is rounded
+    to_first, to_last = (((points - each) ** 2).sum(axis=1) for each in (points[0], points[-1]))
+    squared = np.full(n, np.inf)
+    neighbors.approach(np.ascontiguousarray(points.T), 0, squared)
+    np.testing.assert_array_equal(squared, to_first)
+    neighbors.approach(np.ascontiguousarray(points.T), n - 1, squared)
+    np.testing.assert_array_equal(squared, np.minimum(to_first, to_last))
+
+
+@pytest.mark.parametrize("witnesses", [1, 3, 4, 9, 200])
+@pytest.mark.parametrize("landmarks", [1, 2, 7, 40])
+def test_witnesses_bring_every_pair_of_landmarks_to_its_least(witnesses, landmarks):
+    generator = np.random.default_rng(witnesses)
+    excess = generator.normal(size=(witnesses, landmarks))
+    before = generator.normal(size=(landmarks, landmarks)) + 1
+    expected = np.where(np.triu(np.ones_like(before), 1), np.minimum(before, np.maximum(excess[:, :, None], excess[:, None]).min(axis=0)), before)
+    times = before.copy()
+    neighbors.witness(excess, times)
+    np.testing.assert_array_equal(times, expected)
