@@ -2,6 +2,7 @@
 import ast
 import re
 import shutil
+from itertools import pairwise
 
 import nbformat
 import numpy as np
@@ -42,6 +43,16 @@ def test_what_you_will_see_matches_the_headings(name):
     assert headings[-2:] == ["Discussion", "Exercises"]
     for item, heading in zip([line for line in listed if line.startswith("- ")], headings, strict=False):
         assert item.lower().startswith(f"- {heading.lower()}"), f"{item!r} is not about {heading!r}"
+
+
+@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
+def test_no_line_of_its_text_begins_a_comment_or_a_list_by_accident(name):
+    texts = [cell.source for cell in cells(name, "markdown")] if name in CHAPTERS else [(book.ROOT / "book/intro.md").read_text()]
+    for text in texts:
+        for before, line in pairwise(("", *text.splitlines())):
+            assert not line.startswith("%"), f"{line!r} would not be shown"
+            if re.match(r"\d+[.)] ", line):
+                assert not before.strip() or re.match(r"\d+\. | {3}", before), f"{line!r} would begin a list"
 
 
 @each_chapter

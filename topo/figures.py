@@ -331,11 +331,11 @@ def circle_of_patches(vectors, angles, *, label=None, colour=_FAINT, side=None, 
     return ax.figure
 
 
-def rings(labelled, *, starts=None):
+def rings(labelled, *, starts=None, count=True):
     """Rings of patches side by side, such as the mean filters along several circles; in the middle, how many are missing.
 
     labelled: {text: (n, w*w)} or pairs, the patches at even angles, clockwise; a patch of NaN is left out.
-    starts: the angle of each ring's first patch in radians, from the right, 0 where None.
+    starts: the angle of each ring's first patch in radians, from the right, 0 where None; count: whether to say so.
     Returns the Figure. Raises TypeError or ValueError for another shape, or another number of starts.
     """
     texts, every = _texts_and_values(labelled, "labelled")
@@ -346,7 +346,7 @@ def rings(labelled, *, starts=None):
     for ax, patches, start in zip(axes, map(np.asarray, every), starts):
         there = ~np.isnan(patches).any(axis=1)
         angles = start + np.arange(len(patches)) * 2 * np.pi / len(patches)
-        label = f"{(~there).sum()} hole{'s' * ((~there).sum() != 1)}"
+        label = f"{(~there).sum()} hole{'s' * ((~there).sum() != 1)}" if count else ""
         side = _ring_side(len(patches), 0.42)
         if there.any():
             circle_of_patches(patches[there], angles[there], label=label, side=side, ax=ax)
@@ -973,8 +973,11 @@ def timeline(x, bands, *, label, marks=None, line=None, xlabel="batch iteration"
             rotation=90, ha="left", va="top", fontsize=7, color=_INK,
         )
     ax.set(xlabel=xlabel, ylabel=label)
+    if marks:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, low + (high - low) / 0.65)  # the labels of the marks stand above the curves
     if len(bands) > 1:
-        ax.legend(loc="best")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(bands))
     return ax.figure
 
 
