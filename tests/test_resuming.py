@@ -254,6 +254,8 @@ def test_a_checkpoint_of_another_population_or_a_damaged_one_is_refused(tmp_path
     chunk(path).run(2, (2,))
     with pytest.raises(ValueError, match=r"was written with seed = 0 instead of 5; move it away"):
         chunk(path, seed=5)
+    with pytest.raises(ValueError, match=r"was written with anneal = None instead of 20; move it away"):
+        chunk(path, anneal=20)
     whole = path.read_bytes()
     for damage in (whole[:-100], whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:], whole[:5], b""):
         path.write_bytes(damage)

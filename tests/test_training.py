@@ -115,6 +115,44 @@ def test_the_learning_rate_falls_after_its_epochs():
     assert np.abs(going_on - before["params"]["conv1"]["kernel"]).max() > 1e-4
 
 
+def rates(iterations, **settings):
+    wanted = training.Training(Architecture.parse("C(4,0,8)"), "digits", 32, crop=6, **settings)
+    rate = training._learning_rate(wanted, 1500 // 32)
+    return [float(rate(t)) for t in iterations]
+
+
+def test_the_learning_rate_can_fall_at_stated_epochs_or_along_a_cosine():
+    epoch = 1500 // 32
+    steps = rates((0, epoch - 1, epoch, 3 * epoch - 1, 3 * epoch), decay=0.1, decay_epochs=(1, 3))
+    np.testing.assert_allclose(steps, [0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-5)
+    np.testing.assert_allclose(rates((0, 50, 100, 150), anneal=100), [0.1, 0.05, 0, 0], atol=1e-8)
+    annealed, further = (advanced("C(4,0,8)", n, crop=6, anneal=10).params["params"]["conv1"]["kernel"] for n in (10, 14))
+    np.testing.assert_array_equal(annealed, further)
+    assert training.Training(Architecture.parse("C(4,0,8)"), "digits", crop=6, anneal=10).decay == 1
+
+
+def test_momentum_is_that_of_the_heavy_ball():
+    start, one, two = (advanced("C(4,0,8)", n, crop=6, momentum=0.5).params["params"]["readout"]["bias"] for n in (0, 1, 2))
+    plain = advanced("C(4,0,8)", 1, crop=6).params["params"]["readout"]["bias"]
+    np.testing.assert_array_equal(one, plain)
+    trainer = training.Trainer(training.Training(Architecture.parse("C(4,0,8)"), "digits", 32, crop=6))
+    alone = trainer.advance(trainer.advance(trainer.initial([0]), [0], 0, 1), [0], 1, 2).params["params"]["readout"]["bias"]
+    np.testing.assert_allclose(two - alone, 0.5 * (one - start), atol=1e-6)
+
+
+def test_images_that_are_held_out_are_never_trained_on_and_give_the_accuracy():
+    digits = datasets.digits()
+    wanted = training.Training(Architecture.parse("M(8,0,0)"), "digits", 32, learning_rate=3e-3, hold_out=300)
+    trainer = training.Trainer(wanted)
+    spoiled = digits._replace(train_images=np.concatenate([digits.train_images[:1200], digits.train_images[1200:] ^ 255]))
+    other = training.Trainer(wanted, spoiled)
+    states, others = (each.advance(each.initial([0]), [0], 0, 60) for each in (trainer, other))
+    np.testing.assert_array_equal(states.params["params"]["conv1"]["kernel"], others.params["params"]["conv1"]["kernel"])
+    shown = trainer._network.apply(jax.tree.map(lambda leaf: leaf[0], states.params), digits.train_images[1200:] / np.float32(255))
+    assert trainer.accuracy(states)[0] == (np.asarray(shown).argmax(-1) == digits.train_labels[1200:]).mean() > 0.5
+    assert wanted.describe()["hold_out"] == 300
+
+
 def test_the_l2_loss_shrinks_the_dense_layer_only():
     weak, strong = (advanced("C(4,0,8)", 20, crop=6, l2=weight).params["params"] for weight in (0.0, 1.0))
     norm = lambda layer: float(jnp.linalg.norm(layer["kernel"]))
@@ -179,6 +217,13 @@ def test_any_chunking_in_worker_processes_gives_the_same_population(population, 
         (dict(learning_rate=float("nan")), "learning_rate = nan"),
         (dict(decay=0.0), "decay = 0.0"),
         (dict(decay_epochs=0), "decay_epochs = 0"),
+        (dict(decay_epochs=(3, 2)), r"decay_epochs = \(3, 2\)"),
+        (dict(decay_epochs=()), r"decay_epochs = \(\)"),
+        (dict(anneal=-1), "anneal = -1"),
+        (dict(anneal=10, decay=0.5), "anneal = 10 and decay = 0.5"),
+        (dict(momentum=1.0, optimizer="sgd"), "momentum = 1.0"),
+        (dict(momentum=0.9), "momentum = 0.9"),
+        (dict(hold_out=1480), "batch = 32 is not allowed: digits has 1500 training images, of which 1480 are held out"),
         (dict(l2=-1.0), "l2 = -1.0"),
         (dict(crop=9), "crop = 9 is not allowed: the images of digits are 8 x 8"),
         (dict(optimizer="lion"), "optimizer = 'lion' is not one of adam, sgd"),

@@ -43,7 +43,7 @@ _RECIPES = {
     "C": dict(optimizer="sgd", learning_rate=0.1, decay=0.1, decay_epochs=350, l2=0.004, crop=24, pad=0),
     "D": dict(optimizer="adam", learning_rate=5e-4, decay=0.1, decay_epochs=16, l2=0.0, crop=32, pad=4),
 }
-_NEUTRAL = dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True)
+_NEUTRAL = dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True, momentum=0.0, anneal=0, hold_out=0)
 _OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 
 
@@ -59,15 +59,20 @@ class Training:
 
     The rest is what the paper leaves open; where None, the family decides:
 
-    optimizer: "adam" (Table 1; its other settings are Kingma and Ba's) or "sgd" (Table 2, without momentum).
+    optimizer: "adam" (Table 1; its other settings are Kingma and Ba's) or "sgd" (Table 2).
+    momentum: of "sgd", at least 0 and below 1; 0 is plain gradient descent.
     learning_rate: M 1e-3 (Adam's default), C 0.1 (TensorFlow 1's CIFAR-10 tutorial), D 5e-4 (ours).
-    decay, decay_epochs: the learning rate is multiplied by `decay` after every so many epochs: M 1 (never),
-        C 0.1 after 350 (the tutorial), D 0.1 after 16 (ours).
+    decay, decay_epochs: the learning rate is multiplied by `decay` after every so many epochs, or at the end of each
+        of the epochs listed in a tuple: M 1 (never), C 0.1 after 350 (the tutorial), D 0.1 after 16 (ours).
+    anneal: where it is not 0, the learning rate falls along half a cosine from `learning_rate` to 0 at this iteration,
+        and stays there; `decay` is then 1.
     l2: weight of half the squared norm of the dense layer's kernel in the loss: C 0.004 (the tutorial), else 0.
     crop: side in pixels of a random crop, after which the image is flipped left to right half of the time, centred
         and divided by its standard deviation; tests see the middle of the image. C 24 (the tutorial), D 32.
         0 leaves the image as it is, divided by 255: M.
     pad: zeros put around the image before it is cropped: D 4, else 0.
+    hold_out: how many training images, the last ones of the data set, are never trained on; accuracies are then of
+        these images instead of the test images.
 
     Raises TypeError or ValueError for a value out of range, naming it.
     """
@@ -79,36 +84,56 @@ class Training:
     seed: int = 0
     optimizer: str = None
     decay: float = None
-    decay_epochs: int = None
+    decay_epochs: int | tuple = None
     l2: float = None
     crop: int = None
     pad: int = None
     max_pooling: bool = True
+    momentum: float = 0.0
+    anneal: int = 0
+    hold_out: int = 0
 
     def __post_init__(self):
+        if self.anneal and self.decay is None:
+            object.__setattr__(self, "decay", 1.0)
         for name, value in _RECIPES[self.architecture.family].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         if self.dataset not in datasets.LOADERS:
             raise ValueError(f"data set {self.dataset!r} is not one of {', '.join(datasets.LOADERS)}")
-        for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("decay_epochs", 1)):
+        for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("anneal", 0), ("hold_out", 0)):
             check_whole(getattr(self, name), name, least, 2**32 - 1)
             object.__setattr__(self, name, int(getattr(self, name)))
+        self._check_decay()
         _check_fits(self, self.dataset, datasets.SHAPES[self.dataset])
         if not 0 <= self.l2 < math.inf:
             raise ValueError(f"l2 = {self.l2} is not allowed: at least 0, and finite")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate = {self.learning_rate} is not allowed: it must be positive and finite")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"decay = {self.decay} is not allowed: above 0, at most 1")
+        if not 0 <= self.momentum < 1 or (self.momentum and self.optimizer != "sgd"):
+            raise ValueError(f"momentum = {self.momentum} is not allowed: at least 0 and below 1, and 0 unless the optimizer is sgd")
         if self.optimizer not in _OPTIMIZERS:
             raise ValueError(f"optimizer = {self.optimizer!r} is not one of {', '.join(_OPTIMIZERS)}")
         if self.architecture.family != "C" and not self.max_pooling:
             raise ValueError(f"max_pooling = False is not allowed: only networks of family C go without, not {self.architecture}")
 
+    def _check_decay(self):
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay = {self.decay} is not allowed: above 0, at most 1")
+        if self.anneal and self.decay < 1:
+            raise ValueError(f"anneal = {self.anneal} and decay = {self.decay} are not allowed together: a cosine has no steps, decay must be 1")
+        several = isinstance(self.decay_epochs, (list, tuple))
+        epochs = tuple(self.decay_epochs) if several else (self.decay_epochs,)
+        for epoch in epochs:
+            check_whole(epoch, "decay_epochs", 1, 2**32 - 1)
+        if not epochs or list(epochs) != sorted(set(epochs)):
+            raise ValueError(f"decay_epochs = {self.decay_epochs} is not allowed: one epoch or more, ascending")
+        object.__setattr__(self, "decay_epochs", tuple(map(int, epochs)) if several else int(epochs[0]))
+
     def describe(self):
         """The same as a dict for JSON, without what has no effect."""
-        description = {**asdict(self), "architecture": str(self.architecture)}
+        description = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        description["architecture"] = str(self.architecture)
         unused = {name for name, neutral in _NEUTRAL.items() if description[name] == neutral}
         unused |= {"decay_epochs"} if self.decay == 1 else set()
         return {name: value for name, value in description.items() if name not in unused}
@@ -116,8 +141,9 @@ class Training:
 
 def _check_fits(training, name, shape):
     count, *size, _ = shape
-    if count < training.batch:
-        raise ValueError(f"batch = {training.batch} is not allowed: {name} has {count} training images")
+    if count - training.hold_out < training.batch:
+        held = f", of which {training.hold_out} are held out" if training.hold_out else ""
+        raise ValueError(f"batch = {training.batch} is not allowed: {name} has {count} training images{held}")
     if training.crop > min(size):
         raise ValueError(f"crop = {training.crop} is not allowed: the images of {name} are {size[0]} x {size[1]}")
 
@@ -191,14 +217,17 @@ class Trainer:
         self.formulation = formulation
         operation, self._over = FORMULATIONS[formulation]
         self._network = networks.build(training.architecture, training.max_pooling, operation)
-        self._epoch = len(self.data.train_images) // training.batch
-        rate = training.learning_rate
-        if training.decay < 1:
-            rate = optax.exponential_decay(rate, training.decay_epochs * self._epoch, training.decay, staircase=True)
-        self._optimizer = _OPTIMIZERS[training.optimizer](rate)
+        count = len(self.data.train_images) - training.hold_out
+        self._epoch = count // training.batch
+        options = {"momentum": training.momentum} if training.momentum else {}
+        self._optimizer = _OPTIMIZERS[training.optimizer](_learning_rate(training, self._epoch), **options)
         border = ((0, 0), (training.pad,) * 2, (training.pad,) * 2, (0, 0))
-        self._images = jnp.pad(jnp.asarray(self.data.train_images), border)
-        self._labels = jnp.asarray(self.data.train_labels, jnp.int32)
+        self._images = jnp.pad(jnp.asarray(self.data.train_images[:count]), border)
+        self._labels = jnp.asarray(self.data.train_labels[:count], jnp.int32)
+        if training.hold_out:
+            self._judged = self.data.train_images[count:], self.data.train_labels[count:]
+        else:
+            self._judged = self.data.test_images, self.data.test_labels
         self._mesh = Mesh(np.array(jax.local_devices()[:1] if devices is None else devices), ("members",))
         self._initial = self._program(self._initial_of_one)
         self._order = self._program(self._order_of_one, shared=1)
@@ -304,8 +333,8 @@ class Trainer:
         return self._cut(states, networks)
 
     def accuracy(self, states):
-        """Fraction of the test images that each member classifies correctly, (networks,) float64."""
-        images, labels = self.data.test_images, self.data.test_labels
+        """Fraction of the test images, or of those held out, that each member classifies correctly, (networks,) float64."""
+        images, labels = self._judged
         networks = len(states.loss)
         states = self._fill(states, range(networks))
         pieces = [slice(i, i + _EVALUATION_BATCH) for i in range(0, len(images), _EVALUATION_BATCH)]
@@ -327,6 +356,18 @@ class Trainer:
         compiled = self._advance.lower(states, *shapes(one, orders), 0, 1, self._images, self._labels).compile()
         used = compiled.memory_analysis()
         return used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes + used.temp_size_in_bytes
+
+
+def _learning_rate(training, epoch):
+    """The learning rate, a number or an optax schedule over iterations, of which `epoch` are an epoch."""
+    rate, decay, epochs = training.learning_rate, training.decay, training.decay_epochs
+    if training.anneal:
+        return optax.cosine_decay_schedule(rate, training.anneal)
+    if decay == 1:
+        return rate
+    if isinstance(epochs, tuple):
+        return optax.piecewise_constant_schedule(rate, {each * epoch: decay for each in epochs})
+    return optax.exponential_decay(rate, epochs * epoch, decay, staircase=True)
 
 
 def _scaled(images):
