@@ -13,7 +13,9 @@ book: environment
 	$(run) -m topo book
 
 test: environment
-	$(run) -m ruff check topo tests benchmarks
+	$(run) -m ruff check
+	$(run) -m ruff format --check book
+	$(run) -m mypy
 	$(run) -m pytest -n 2 --dist loadfile
 	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book
 
@@ -21,6 +23,7 @@ train: environment
 	$(run) -m topo train
 
 bench: environment
+	$(run) -m pytest -q -m seconds
 	$(run) -m benchmarks.populations
 	$(run) -m benchmarks.topology
 

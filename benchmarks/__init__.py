@@ -73,7 +73,7 @@ def afresh(function, *arguments, **environment):
 def circumstances(*packages):
     """{"date", "machine", "versions": of Python and the packages, "not installed" where they are not}."""
     numbers = {"python": python_version(), **{package: installed(package) or "not installed" for package in packages}}
-    return {"date": date.today().isoformat(), "machine": afresh("topo.training.hardware"), "versions": numbers}
+    return {"date": date.today().isoformat(), "machine": afresh("topo.machine.hardware"), "versions": numbers}
 
 
 def installed(package):

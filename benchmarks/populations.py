@@ -12,8 +12,8 @@ from statistics import median
 from tqdm import tqdm
 
 from benchmarks import OUT, afresh, aligned, circumstances, heading, peak_memory, positive, some_of
-from topo import campaign, datasets, training
-from topo.archive import write_atomically
+from topo import campaign, datasets, machine, training
+from topo.files import write_atomically
 from topo.notation import Architecture
 
 CASES = {
@@ -49,7 +49,7 @@ def measure(architecture, dataset, seconds, formulation):
     Each worker advances a chunk of members; all do as many iterations, about `seconds` long, and begin together.
     formulation: a name of training.FORMULATIONS.
     """
-    with campaign.dask_client(training.processors(), None) as client:
+    with campaign.dask_client(machine.processors(), None) as client:
         addresses = list(client.nthreads())
 
         def on_all(iterations):

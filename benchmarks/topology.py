@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks import OUT, afresh, aligned, circumstances, heading, installed, positive, some_of
 from benchmarks.contestants import GAIN, KERNELS, LANDMARKS, NEIGHBOR, NU, RESOLUTION
-from topo.archive import write_atomically
+from topo.files import write_atomically
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 204_800, 500_000)
 REPEATED = (20_000, 204_800)  # sizes of the table: all have their turn in every round

@@ -11,6 +11,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 ROOT = Path(__file__).resolve().parent.parent
 if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     os.environ["TOPO_CHECKPOINTS"] = tempfile.mkdtemp(prefix="topo-tests-")  # not among those of a real training
+    # Most of a training test is compilation: a program that one test has compiled is ready for all others.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="topo-tests-jax-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 PARAMETERS = """k: int = 200               # neighbour whose distance estimates density; 1 <= k < 64 * networks
 networks: int = 100        # networks looked at; 1 <= networks <= 100
@@ -70,4 +74,5 @@ def checkout(tmp_path):
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ["TOPO_CHECKPOINTS"], ignore_errors=True)
+        for folder in ("TOPO_CHECKPOINTS", "JAX_COMPILATION_CACHE_DIR"):
+            shutil.rmtree(os.environ[folder], ignore_errors=True)

@@ -4,7 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from topo import archive
+from topo import archive, files
+from topo.filters import normalize
 
 NAMES = list(archive.manifest())
 
@@ -82,9 +83,9 @@ def test_an_interrupted_write_keeps_the_old_content(folder, monkeypatch):
     def fail(descriptor):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(archive.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
-        archive.write_atomically(path, b"half")
+        files.write_atomically(path, b"half")
     assert path.read_bytes() == before and not list(folder.glob(".*.part"))
 
 
@@ -104,3 +105,13 @@ def test_the_archives_fit_their_budget():
     assert sum(path.stat().st_size for path in files) <= 32 * 2**20
     assert {path.name for path in files if path.suffix == ".safetensors"} == {archive.manifest()[name]["file"] for name in NAMES}
     assert json.dumps(archive.manifest())
+
+
+def test_clouds_are_the_normalised_filters_of_each_network(tmp_path):
+    kernels = np.random.default_rng(0).standard_normal((3, 3, 3, 2, 4))
+    kernels[1, :, :, 0, 0] = 0.5  # a constant filter, which has no direction
+    archive.write("some", {1: {0: kernels}}, {"members": [0, 1, 2], "accuracy": {}}, tmp_path)
+    clouds = archive.load("some", tmp_path).clouds(1, 0)
+    assert [len(cloud) for cloud in clouds] == [8, 7, 8]
+    np.testing.assert_array_equal(np.concatenate(clouds), normalize(archive.load("some", tmp_path).filters(1, 0)))
+    assert len(archive.load("some", tmp_path).clouds(1, 0, 2)) == 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import flax_loop, populations
-from topo import datasets, training
+from topo import datasets, machine, training
 from topo.notation import Architecture
 
 ARCHITECTURES = ("M(4,3,5)", "C(12,11,5)")  # of C wider than the nine channels that are normalised together
@@ -114,7 +114,7 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(populations, "MEMBERS", (1, 40))
     monkeypatch.setattr(populations, "OUT", tmp_path)
     monkeypatch.setattr(populations, "find_spec", lambda name: None)
-    monkeypatch.setattr(training, "processors", lambda: 1)
+    monkeypatch.setattr(machine, "processors", lambda: 1)
     monkeypatch.setattr(training, "measure", lambda *_: {"seconds": {"fused": 0.002, "plain": 0.003}, "formulation": "fused"})
     here = lambda function, *arguments, **_: resolve_name(function)(*arguments)
     monkeypatch.setattr(populations, "_afresh", here)
@@ -122,7 +122,7 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
     populations.main(["--rounds", "1", "--seconds", "0.1"])
     measured = json.loads((tmp_path / "populations.json").read_text())
     result = measured["results"]["tiny"]
-    assert measured["machine"] == training.hardware() and measured["versions"]["jax"] == jax.__version__
+    assert measured["machine"] == machine.hardware() and measured["versions"]["jax"] == jax.__version__
     assert populations.slope(result["members"], result["memory"]["compiler"]) > 0
     (ours,), (flax,) = result["loops"]["ours"], result["loops"]["flax"]
     assert min(ours["rate"], flax["rate"], ours["memory"], flax["memory"]) > 0

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from conftest import DERIVED, make_checkout, write_chapter
 
-from topo import book
+from topo import book, parameters
 
 
 def chapter_of(source, folder):
@@ -38,16 +38,16 @@ def test_chapters_are_the_notebooks_of_the_table_of_contents(checkout):
 
 
 def test_parameters_are_read_as_the_cell_declares_them(checkout):
-    parameters = book.chapter_parameters(checkout / "book" / "01-first.ipynb")
-    assert parameters[0] == book.Parameter("k", "int", 200, "neighbour whose distance estimates density", "1 <= k < 64 * networks")
-    assert [p.name for p in parameters] == ["k", "networks", "p", "snapshots", "source", "seed", "quiet"]
-    assert [p.kind for p in parameters] == [int, int, float, list[int], str, int | None, bool]
-    assert [p.default for p in parameters] == [200, 100, 0.3, [100, 400], "archive", None, False]
-    assert parameters[-1].constraint == ""
+    declared = parameters.chapter_parameters(checkout / "book" / "01-first.ipynb")
+    assert declared[0] == parameters.Parameter("k", "int", 200, "neighbour whose distance estimates density", "1 <= k < 64 * networks")
+    assert [each.name for each in declared] == ["k", "networks", "p", "snapshots", "source", "seed", "quiet"]
+    assert [each.kind for each in declared] == [int, int, float, list[int], str, int | None, bool]
+    assert [each.default for each in declared] == [200, 100, 0.3, [100, 400], "archive", None, False]
+    assert declared[-1].constraint == ""
 
 
 def test_the_constraint_is_what_follows_the_last_semicolon(tmp_path):
-    (parameter,) = book.chapter_parameters(chapter_of("k: int = 2  # a count; as in (5); k > 1", tmp_path))
+    (parameter,) = parameters.chapter_parameters(chapter_of("k: int = 2  # a count; as in (5); k > 1", tmp_path))
     assert (parameter.comment, parameter.constraint) == ("a count; as in (5)", "k > 1")
 
 
@@ -80,19 +80,19 @@ def test_the_constraint_is_what_follows_the_last_semicolon(tmp_path):
 )
 def test_a_malformed_parameters_cell_is_named(tmp_path, source, words):
     with pytest.raises(ValueError, match=f"chapter: the parameters cell is malformed: .*{words}"):
-        book.chapter_parameters(chapter_of(source, tmp_path))
+        parameters.chapter_parameters(chapter_of(source, tmp_path))
 
 
 def test_one_cell_is_tagged_parameters(tmp_path):
     tagged = ("k: int = 2  # a count", {"tags": ["parameters"]})
     for cells in ([], [tagged, tagged]):
         with pytest.raises(ValueError, match=f"one code cell must be tagged `parameters`; there are {len(cells)}"):
-            book.chapter_parameters(write_chapter(tmp_path / "chapter.ipynb", cells))
+            parameters.chapter_parameters(write_chapter(tmp_path / "chapter.ipynb", cells))
     (tmp_path / "broken.ipynb").write_text("{")
     with pytest.raises(ValueError, match="broken.ipynb is no notebook"):
-        book.chapter_parameters(tmp_path / "broken.ipynb")
+        parameters.chapter_parameters(tmp_path / "broken.ipynb")
     with pytest.raises(FileNotFoundError, match="gone: .*gone.ipynb is missing"):
-        book.chapter_parameters(tmp_path / "gone.ipynb")
+        parameters.chapter_parameters(tmp_path / "gone.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_one_cell_is_tagged_parameters(tmp_path):
     ],
 )
 def test_values_are_read_as_what_they_look_like(text, kind, value):
-    read = book.parse_value(text, kind)
+    read = parameters.parse_value(text, kind)
     assert read == value and type(read) is type(value)
 
 
@@ -128,12 +128,12 @@ def test_values_are_read_as_what_they_look_like(text, kind, value):
     [{"k": 1}, {"k": 6399}, {"p": 1e-3}, {"k": 127, "networks": 2}, {"snapshots": [0]}, {"source": "train"}, {"seed": 0}, {"seed": None}],
 )
 def test_allowed_values_pass_unchanged(checkout, overrides):
-    assert book.check(book.chapter_parameters(checkout / "book" / "01-first.ipynb"), overrides) == overrides
+    assert parameters.check(parameters.chapter_parameters(checkout / "book" / "01-first.ipynb"), overrides) == overrides
 
 
 def test_whole_numbers_become_floats_where_floats_belong(tmp_path):
-    parameters = book.chapter_parameters(chapter_of("p: float = 0.5  # a\nq: list[float] = [0.5]  # b\nr: float | None = None  # c", tmp_path))
-    checked = book.check(parameters, {"p": 1, "q": [1, 2.5], "r": 3})
+    declared = parameters.chapter_parameters(chapter_of("p: float = 0.5  # a\nq: list[float] = [0.5]  # b\nr: float | None = None  # c", tmp_path))
+    checked = parameters.check(declared, {"p": 1, "q": [1, 2.5], "r": 3})
     assert checked == {"p": 1.0, "q": [1.0, 2.5], "r": 3.0}
     assert {type(x) for x in (checked["p"], *checked["q"], checked["r"])} == {float}
 
@@ -162,7 +162,7 @@ def test_whole_numbers_become_floats_where_floats_belong(tmp_path):
 )
 def test_a_value_that_is_not_allowed_is_named_with_what_is(checkout, overrides, message):
     with pytest.raises(ValueError) as caught:
-        book.check(book.chapter_parameters(checkout / "book" / "01-first.ipynb"), overrides)
+        parameters.check(parameters.chapter_parameters(checkout / "book" / "01-first.ipynb"), overrides)
     assert str(caught.value).replace('"', "'") == message
 
 
@@ -352,3 +352,28 @@ def test_a_book_is_refused_before_anything_runs(checkout, tmp_path):
     with pytest.raises(ValueError, match="02-second: the parameters cell is malformed"):
         book.build(root=checkout)
     assert not (checkout / "_build").exists()
+
+
+PARAMETERS_OF_SECOND = ("n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
+ASSERTING = """from topo import book
+changed = book.overridden()
+assert changed or n == 1, "the finding"
+print("changed:", *changed)"""
+
+
+def test_a_chapter_knows_which_parameters_were_changed(checkout, tmp_path):
+    path = write_chapter(checkout / "book" / "02-second.ipynb", ["# Second", PARAMETERS_OF_SECOND, (ASSERTING, {})])
+    told = lambda overrides: nbformat.read(book.run_chapter(path, overrides, tmp_path / "out.ipynb"), 4).cells[-1].outputs[0].text
+    assert told({}).split() == ["changed:"] == told({"n": 1}).split()  # a value that is the default changes nothing
+    assert told({"n": 2}).split() == ["changed:", "n"] and told({"fail": True, "n": 3}).split() == ["changed:", "n", "fail"]
+
+
+def test_another_default_does_not_switch_the_assertions_off(checkout, tmp_path):
+    changed = ("n: int = 2  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
+    path = write_chapter(checkout / "book" / "02-second.ipynb", ["# Second", changed, (ASSERTING, {})])
+    with pytest.raises(book.BookError, match="the finding"):
+        book.run_chapter(path, {}, tmp_path / "out.ipynb")
+
+
+def test_outside_a_run_no_parameter_counts_as_changed():
+    assert book.overridden() == ()

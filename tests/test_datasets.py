@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -8,7 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from topo import datasets
+from topo import datasets, training
+from topo.__main__ import main
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
 
@@ -178,15 +180,36 @@ def test_cifar10_is_the_official_one_and_gray_is_its_luma():
     np.testing.assert_allclose(gray.train_images[7, ..., 0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", datasets.LOADERS)
-def test_a_stand_in_has_the_shape_of_its_data_set(name):
-    noise = datasets.stand_in(name)
+def test_gray_is_0_2989_red_0_5870_green_and_0_1140_blue(tmp_path, monkeypatch):
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]], np.uint8)
+    planes = np.broadcast_to(colours[:, :, None], (4, 3, 1024)).reshape(4, -1)
+    records = np.concatenate([np.arange(4, dtype=np.uint8)[:, None], planes], axis=1)
+    (tmp_path / "batch.bin").write_bytes(records.tobytes())
+    monkeypatch.setattr(datasets, "find", lambda file, download=True: tmp_path / "batch.bin")
+    gray = datasets.cifar10_gray()
+    assert gray.name == "cifar10-gray" and gray.train_images.shape == (20, 32, 32, 1)
+    expected = [0.2989 * 255, 0.5870 * 255, 0.1140 * 255, 0.2989 * 10 + 0.5870 * 20 + 0.1140 * 30]
+    for images in (gray.train_images[:4], gray.test_images):
+        np.testing.assert_allclose(images, np.broadcast_to(np.reshape(expected, (4, 1, 1, 1)), images.shape), rtol=1e-6)
+    assert gray.test_labels.tolist() == [0, 1, 2, 3]
+
+
+def unreachable(file, target):
+    raise FileNotFoundError(file.path)
+
+
+@pytest.mark.parametrize("name", datasets.SOURCES)
+def test_a_stand_in_has_the_shape_and_the_classes_of_its_data_set(name, monkeypatch):
+    known, noise = datasets.SOURCES[name], datasets.stand_in(name)
+    assert noise.train_images.shape == known.shape and noise.train_images.dtype == known.dtype
+    monkeypatch.setattr(datasets, "fetch", unreachable)
     try:
-        real = datasets.LOADERS[name](download=False) if name != "digits" else datasets.digits()
+        real = datasets.load(name)
     except FileNotFoundError:
         pytest.skip(f"{name} is not in $TOPO_DATA or data/cache")
     assert noise.train_images.shape == real.train_images.shape and noise.train_images.dtype == real.train_images.dtype
     assert noise.train_labels.shape == real.train_labels.shape and set(noise.train_labels) == set(real.train_labels)
+    assert noise.classes == real.classes == known.classes
 
 
 def test_idx_files_are_parsed_and_others_refused(tmp_path):
@@ -196,6 +219,86 @@ def test_idx_files_are_parsed_and_others_refused(tmp_path):
     path.write_bytes(gzip.compress(b"\0\0\x0d\x01" + bytes(8)))
     with pytest.raises(ValueError, match="not an IDX file"):
         datasets._idx(path)
+
+
+def idx(values):
+    """An array of unsigned bytes as a gzipped IDX file."""
+    shape = np.array(values.shape, ">u4").tobytes()
+    return gzip.compress(bytes([0, 0, 8, values.ndim]) + shape + values.astype(np.uint8).tobytes(), mtime=0)
+
+
+@pytest.fixture
+def fashion(tmp_path, monkeypatch):
+    """Fashion-MNIST in small: 20 and 10 images of noise in files of the official names; returns their arrays."""
+    generator = np.random.default_rng(0)
+    parts = {
+        f"{part}_{kind}": generator.integers(0, 256 if kind == "images" else 10, (count, *shape), np.uint8)
+        for part, count in (("train", 20), ("test", 10))
+        for kind, shape in (("images", (28, 28)), ("labels", ()))
+    }
+    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    monkeypatch.delenv("TOPO_DATA", raising=False)
+    (tmp_path / "fashion-mnist").mkdir()
+    for name, values in parts.items():
+        file = datasets.FASHION_MNIST[name]
+        (tmp_path / file.path).write_bytes(idx(values))
+        digest = hashlib.md5(idx(values)).hexdigest()
+        monkeypatch.setitem(datasets.FASHION_MNIST, name, dataclasses.replace(file, checksum=digest))
+    return parts
+
+
+def test_fashion_mnist_comes_out_of_its_four_files(fashion):
+    found = datasets.load("fashion-mnist")
+    assert found.name == "fashion-mnist" and found.classes == 10
+    for name, values in fashion.items():
+        np.testing.assert_array_equal(getattr(found, name), values[..., None] if values.ndim == 3 else values)
+
+
+def test_files_of_fashion_mnist_are_verified_as_they_are_stored(fashion, tmp_path):
+    """Its home publishes checksums of the compressed files: the same content, compressed anew, is another file."""
+    path = tmp_path / datasets.FASHION_MNIST["test_labels"].path
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content, mtime=1))
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte.gz is not the official file: md5"):
+        datasets.load("fashion-mnist")
+
+
+def test_fashion_mnist_is_found_by_the_command_line_and_trained_on(fashion, capsys):
+    assert main(["data", "fashion-mnist"]) == 0
+    printed = [line.rpartition("fashion-mnist/")[2] for line in capsys.readouterr().out.splitlines()]
+    names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+    assert printed == [f"{name}-ubyte.gz" for name in names]
+    trained = training.train_population("M(2,0,4)", 1, 2, dataset="fashion-mnist", batch=8, formulation="fused")
+    assert trained.filters().shape == (2, 9) and 0 <= trained.accuracy[2][0] <= 1
+
+
+def test_without_fashion_mnist_the_error_names_its_official_home(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    monkeypatch.delenv("TOPO_DATA", raising=False)
+    home = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+    with pytest.raises(FileNotFoundError, match=f"{home}train-images-idx3-ubyte.gz"):
+        datasets.fashion_mnist(download=False)
+
+
+@pytest.mark.parametrize("label", [10, 255, -1, 0.5, np.nan])
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_labels_outside_the_classes_are_named(label, part):
+    digits = datasets.digits()
+    field = "train_labels" if part == "training" else "test_labels"
+    labels = getattr(digits, field).astype(float if label % 1 else int)
+    labels[7] = label
+    message = f"label {label} among the {part} labels of data set 'digits' is not allowed: it has 10 classes, 0 to 9"
+    with pytest.raises(ValueError, match=message):
+        datasets.check_labels(digits._replace(**{field: labels}))
+    with pytest.raises(ValueError, match="classes = 0 must be a whole number, 1 or more"):
+        datasets.check_labels(digits._replace(classes=0))
+
+
+def test_every_source_is_a_data_set_to_train_on_and_its_files_can_be_had():
+    for name, known in datasets.SOURCES.items():
+        assert len(known.shape) == 4 and known.classes >= 2
+        assert (name in datasets.COLLECTIONS) == bool(known.files)
+        assert all(file.urls or file.archive.urls for file in known.files.values())
 
 
 def test_digits_need_no_file():
@@ -214,7 +317,7 @@ def test_mnist_is_the_official_one():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="'cifar' is not one of mnist, digits"):
+    with pytest.raises(ValueError, match="'cifar' is not one of mnist, fashion-mnist, digits"):
         datasets.load("cifar")
     with pytest.raises(ValueError, match="not one of n50000"):
         datasets.natural_patches("X(1,1)", download=False)

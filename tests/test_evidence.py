@@ -2,14 +2,15 @@
 import numpy as np
 import pytest
 
-from topo import density, evidence, filters, models, persistence
+from topo import density, evidence, filters, persistence, spaces
+from topo.evidence import Loops
 
 
 @pytest.fixture(scope="module")
 def circle():
     """A noisy circle of edges in a background that has none."""
     generator = np.random.default_rng(0)
-    edges = models.primary_circle(generator.uniform(0, 2 * np.pi, 300)) + 0.1 * generator.standard_normal((300, 9))
+    edges = spaces.primary_circle(generator.uniform(0, 2 * np.pi, 300)) + 0.1 * generator.standard_normal((300, 9))
     return filters.normalize(np.concatenate([edges, generator.standard_normal((500, 9))]))
 
 
@@ -37,70 +38,93 @@ def bars(*lengths):
     return {0: np.array([[0.0, np.inf]]), 1: np.array([[0.1, 0.1 + length] for length in lengths]).reshape(-1, 2)}
 
 
-def test_the_gap_is_that_of_the_barcode_where_the_next_bar_is_longer_than_the_floor():
-    assert evidence.gap(bars(0.6, 0.2, 0.1)) == pytest.approx(3)
-    assert evidence.gap(bars(0.6, 0.2, 0.1), loops=2) == pytest.approx(2)
+def test_the_ratio_is_that_of_the_bars_where_the_next_bar_is_longer_than_the_floor():
+    assert Loops().ratio(bars(0.6, 0.2, 0.1)) == pytest.approx(3)
+    assert Loops().ratio(bars(0.6, 0.2, 0.1), loops=2) == pytest.approx(2)
 
 
-def test_one_tiny_bar_has_a_small_gap_and_one_long_bar_a_large_one():
-    assert evidence.gap(bars(0.02)) < 1 < 10 < evidence.gap(bars(0.6)) == pytest.approx(12)
-    assert evidence.gap(bars(0.02), floor=0) == np.inf
-    assert evidence.gap(bars()) == evidence.gap(bars(0.6), loops=2) == 0
+def test_one_tiny_bar_has_a_small_ratio_and_one_long_bar_a_large_one():
+    assert Loops().ratio(bars(0.02)) < 1 < 10 < Loops().ratio(bars(0.6)) == pytest.approx(12)
+    assert Loops().ratio(bars()) == Loops().ratio(bars(0.6), loops=2) == 0
 
 
-@pytest.mark.parametrize("lengths", [(0.6, 0.2), (0.6,), (0.02, 0.001), ()])
-def test_without_a_floor_it_is_the_loop_gap(lengths):
-    assert evidence.gap(bars(*lengths), floor=0) == persistence.loop_gap(bars(*lengths))
+@pytest.mark.parametrize("lengths, ratio", [((0.6, 0.2), 3), ((0.6,), np.inf), ((0.02, 0.001), 20), ((), 0)])
+def test_with_a_floor_of_0_only_the_next_bar_counts(lengths, ratio):
+    assert Loops(floor=0).ratio(bars(*lengths)) == pytest.approx(ratio)
 
 
-def test_a_loop_that_never_dies_has_an_infinite_gap():
+def test_the_number_of_loops_is_the_one_with_the_largest_ratio_and_0_where_that_is_small():
+    assert Loops().clearest(bars(0.6, 0.55, 0.1)) == (2, pytest.approx(5.5)) and Loops().count(bars(0.6, 0.55, 0.1)) == 2
+    assert Loops().count(bars(0.3, 0.25, 0.2)) == 3 and Loops(least=5).count(bars(0.3, 0.25, 0.2)) == 0
+    assert Loops(most=2).count(bars(0.6, 0.55, 0.5)) == 0 and Loops().count(bars(0.6, 0.55, 0.5)) == 3
+    assert Loops().clearest(bars()) == (1, 0) and Loops().count(bars(0.3, 0.1)) == 1
+
+
+def test_a_cloud_is_measured_as_its_barcode_is(circle):
+    loops, core = Loops(landmarks=40, nu=0), density.densest(circle, 20, 0.3)
+    bars_of = persistence.lazy_witness_barcode(core, 40, 0)
+    assert all(np.array_equal(loops.barcode(core)[each], bars_of[each]) for each in (0, 1))
+    assert loops.ratio(core, 2) == loops.ratio(bars_of, 2) and loops.count(core) == loops.count(bars_of)
+    birth, length = loops.longest(core)
+    assert (birth, birth + length) == pytest.approx(tuple(bars_of[1][0])) and loops.longest(bars()) == (np.inf, 0)
+
+
+def test_a_loop_that_never_dies_has_an_infinite_ratio():
     endless = {0: np.array([[0.0, np.inf]]), 1: np.array([[0.1, np.inf], [0.0, 0.3]])}
-    assert evidence.gap(endless) == np.inf and evidence.gap(endless, loops=2) == pytest.approx(6)
+    assert Loops().ratio(endless) == np.inf and Loops().ratio(endless, loops=2) == pytest.approx(6)
+    assert Loops().ratio({1: np.array([[0.1, np.inf], [0.0, np.inf]])}) == 1
 
 
-@pytest.mark.parametrize("floor, error", [(-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("0", TypeError)])
-def test_a_floor_out_of_range_is_an_error(floor, error):
-    with pytest.raises(error, match="floor"):
-        evidence.gap(bars(0.6), floor=floor)
+@pytest.mark.parametrize("name, value, error", [
+    ("floor", -0.1, ValueError), ("floor", np.nan, ValueError), ("floor", np.inf, ValueError), ("floor", "0", TypeError),
+    ("landmarks", 0, ValueError), ("nu", 1.5, TypeError), ("least", 0.5, ValueError), ("most", 0, ValueError),
+])
+def test_what_loops_cannot_be_measured_by_is_an_error(name, value, error):
+    with pytest.raises(error, match=name):
+        Loops(**{name: value})
+    with pytest.raises(ValueError, match="loops = 0"):
+        Loops().ratio(bars(0.6), 0)
 
 
 def test_a_grid_is_what_each_filtration_gives_by_itself(circle):
     ks, ps = [1, 20, 100], [0.1, 0.29, 1.0]
-    found = evidence.barcode_grid(circle, ks, ps, landmarks=40, nu=0)
+    loops = Loops(landmarks=40, nu=0)
+    found = loops.barcodes(circle, ks, ps)
     for i, k in enumerate(ks):
         for j, p in enumerate(ps):
             each = persistence.lazy_witness_barcode(density.densest(circle, k, p), 40, 0)
             assert all(np.array_equal(found[i, j][dimension], each[dimension]) for dimension in (0, 1))
-    gaps = evidence.gap_grid(circle, ks, ps, landmarks=40, nu=0, loops=2)
-    assert gaps.dtype == np.float64
-    np.testing.assert_array_equal(gaps, [[evidence.gap(each, 2) for each in row] for row in found])
+    ratios = loops.grid(circle, ks, ps, loops=2)
+    assert ratios.dtype == np.float64
+    np.testing.assert_array_equal(ratios, [[loops.ratio(each, 2) for each in row] for row in found])
+    np.testing.assert_array_equal(loops.counts(circle, ks, ps), [[loops.count(each) for each in row] for row in found])
 
 
 def test_neighbours_are_searched_once_for_a_grid(circle, monkeypatch):
     asked = []
     search = lambda points, k: asked.append(k) or density.kth_neighbor_distance(points, k)
     monkeypatch.setattr(evidence, "kth_neighbor_distance", search)
-    evidence.gap_grid(circle, [5, 10], [0.1, 0.2, 0.3], landmarks=20)
+    Loops(landmarks=20).grid(circle, [5, 10], [0.1, 0.2, 0.3])
     assert asked == [[5, 10]]
 
 
 def test_a_filtration_of_fewer_points_than_landmarks_takes_them_all(circle):
-    found = evidence.barcode_grid(circle, [5], [0.02], landmarks=100)[0, 0]
+    found = Loops().barcodes(circle, [5], [0.02])[0, 0]
     alone = persistence.lazy_witness_barcode(density.densest(circle, 5, 0.02), 16)
     assert all(np.array_equal(found[dimension], alone[dimension]) for dimension in (0, 1))
 
 
 def test_the_circle_is_found_where_the_background_is_gone(circle):
     ks, ps = [5, 20, 80], [0.1, 0.3, 1.0]
-    grid = evidence.gap_grid(circle, ks, ps)
+    grid = Loops().grid(circle, ks, ps)
     k, p = evidence.best(grid, ks, ps)
     assert grid.max() > 3 > grid[:, -1].max() and (k, p) in [(k, 0.3) for k in ks]
 
 
-@pytest.mark.parametrize("change", [{"ks": []}, {"ps": []}, {"ks": [0]}, {"ks": [800]}, {"ps": [0.0]}, {"ps": [1e-4]}, {"landmarks": 0}])
+@pytest.mark.parametrize("change", [{"ks": []}, {"ps": []}, {"ks": [0]}, {"ks": [800]}, {"ps": [0.0]}, {"ps": [1e-4]}])
 def test_a_grid_out_of_range_is_an_error(circle, change):
-    with pytest.raises(ValueError, match="ks|k =|p =|landmarks"):
-        evidence.gap_grid(circle, **{"ks": [5], "ps": [0.5], **change})
+    with pytest.raises(ValueError, match="ks|k =|p ="):
+        Loops().grid(circle, **{"ks": [5], "ps": [0.5], **change})
 
 
 def test_the_best_cell_is_the_largest_and_the_first_of_equals():
@@ -117,17 +141,18 @@ def test_a_grid_without_a_best_cell_is_an_error(grid):
 
 def test_the_other_cloud_is_looked_at_where_the_first_is_best(circle):
     first, other, ks, ps = circle[::4], np.delete(circle, np.s_[::4], axis=0), [5, 10], [0.2, 0.3]
-    found = evidence.hold_out(first, other, ks, ps, landmarks=50)
-    np.testing.assert_array_equal(found.grid, evidence.gap_grid(first, ks, ps, landmarks=50))
+    loops = Loops(landmarks=50)
+    found = loops.hold_out(first, other, ks, ps)
+    np.testing.assert_array_equal(found.grid, loops.grid(first, ks, ps))
     assert (found.k, found.p) == evidence.best(found.grid, ks, ps)
     np.testing.assert_array_equal(found.core, density.densest(other, 3 * found.k, found.p))
-    assert found.gap == evidence.gap(persistence.lazy_witness_barcode(found.core, 50)) > 3
+    assert found.ratio == loops.ratio(found.core) > 3
 
 
 def test_a_loop_of_the_choosing_cloud_alone_does_not_convince(circle):
     noise = filters.normalize(np.random.default_rng(1).standard_normal((800, 9)))
-    found = evidence.hold_out(circle, noise, [20], [0.3])
-    assert found.grid.max() > 3 > 2 > found.gap
+    found = Loops().hold_out(circle, noise, [20], [0.3])
+    assert found.grid.max() > 3 > 2 > found.ratio
 
 
 # Draws
@@ -173,23 +198,23 @@ def test_draws_out_of_range_are_an_error(change, error):
 def circles_and_noise():
     """Six networks on a circle, and six whose points are scattered."""
     generator = np.random.default_rng(0)
-    circle = lambda: models.sample_circle(60, int(generator.integers(2**31)), noise=0.05)
+    circle = lambda: spaces.sample_circle(60, int(generator.integers(2**31)), noise=0.05)
     return [circle() for _ in range(6)], [generator.uniform(-1, 1, (60, 2)) for _ in range(6)]
 
 
 def test_half_of_the_networks_confirms_what_the_other_half_has_and_noise_it_does_not():
     circles, noise = circles_and_noise()
-    ratios = lambda clouds: [verdict.gap for verdict in evidence.hold_outs(clouds, [5, 10], [0.5, 1.0], landmarks=40)]
+    ratios = lambda clouds: [verdict.ratio for verdict in Loops(landmarks=40).hold_outs(clouds, [5, 10], [0.5, 1.0])]
     assert len(ratios(circles)) == 5 and min(ratios(circles)) >= 3
     assert np.median(ratios(noise)) < 2
 
 
 def test_a_network_chooses_or_is_judged_never_both(monkeypatch):
     seen = []
-    verdict = lambda choosing, judging, ks, *_: seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
-    monkeypatch.setattr(evidence, "hold_out", verdict)
+    verdict = lambda _, choosing, judging, ks, *__: seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
+    monkeypatch.setattr(Loops, "hold_out", verdict)
     clouds = [np.full((10, 2), float(network)) for network in range(7)]
-    assert [verdict.gap for verdict in evidence.hold_outs(clouds, [7, 70], [1.0], draws=9)] == [2.0] * 9
+    assert [verdict.ratio for verdict in Loops().hold_outs(clouds, [7, 70], [1.0], draws=9)] == [2.0] * 9
     for choosing, judging, ks in seen:
         choose, judge = (set(points[:, 0]) for points in (choosing, judging))
         assert not choose & judge and choose | judge == set(range(7)) and abs(len(choose) - len(judge)) == 1

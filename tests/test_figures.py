@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
 
-from topo import figures, models
+from topo import figures, spaces
+from topo.learning import Judgement
 from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
 from topo.persistence import lazy_witness_times, maxmin_landmarks
 
@@ -39,7 +40,7 @@ def patches_of(ax):
 def ring():
     """A noisy primary circle and its Mapper graph."""
     generator = np.random.default_rng(0)
-    points = models.primary_circle(generator.uniform(0, 2 * np.pi, 700)) + 0.05 * generator.normal(size=(700, 9))
+    points = spaces.primary_circle(generator.uniform(0, 2 * np.pi, 700)) + 0.05 * generator.normal(size=(700, 9))
     return points, mapper_graph(points, 20, 3)
 
 
@@ -162,7 +163,7 @@ def test_limit_is_common_and_a_patch_of_zeros_is_gray():
 
 
 def test_patch_row_wraps_and_labels():
-    ax = figures.patch_row(models.primary_circle(np.arange(5)), list("abcde"), columns=3).axes[0]
+    ax = figures.patch_row(spaces.primary_circle(np.arange(5)), list("abcde"), columns=3).axes[0]
     centres, sides, _ = patches_of(ax)
     assert len(centres) == 5 and texts(ax) == list("abcde")
     np.testing.assert_allclose(centres[3:, 0], centres[:2, 0])
@@ -190,7 +191,7 @@ def bright_side(pixels):
 @pytest.mark.parametrize("count", [8, 16, 40])
 def test_edges_around_a_circle_brighten_outwards_and_do_not_overlap(count):
     angles = np.arange(count) * 2 * np.pi / count
-    ax = figures.circle_of_patches(models.primary_circle(angles), angles, label="primary").axes[0]
+    ax = figures.circle_of_patches(spaces.primary_circle(angles), angles, label="primary").axes[0]
     centres, sides, pixels = patches_of(ax)
     outwards = bright_side(pixels)
     np.testing.assert_allclose(outwards / np.linalg.norm(outwards, axis=1, keepdims=True), centres, atol=1e-9)
@@ -200,10 +201,10 @@ def test_edges_around_a_circle_brighten_outwards_and_do_not_overlap(count):
 
 def test_patches_around_a_circle_are_as_large_as_asked_for():
     angles = [0, 0.4, 0.8]  # side by side, where patches with room all around would overlap
-    ax = figures.circle_of_patches(models.primary_circle(angles), angles, side=0.2).axes[0]
+    ax = figures.circle_of_patches(spaces.primary_circle(angles), angles, side=0.2).axes[0]
     assert np.allclose(patches_of(ax)[1], 0.2)
     with pytest.raises(ValueError, match="side"):
-        figures.circle_of_patches(models.primary_circle(angles), angles, side=0)
+        figures.circle_of_patches(spaces.primary_circle(angles), angles, side=0)
 
 
 def test_secondary_circles_meet_the_primary_in_the_right_patches():
@@ -215,14 +216,17 @@ def test_secondary_circles_meet_the_primary_in_the_right_patches():
     drawn = {line.get_color(): line.get_xydata() for line in ax.lines}
     vertical, horizontal = drawn[figures.ORANGE], drawn[figures.GREEN]
     for circle, meeting, patch in [
-        (vertical, (1, 0), models.secondary_circles(np.pi / 2)[0]),
-        (vertical, (-1, 0), models.secondary_circles(-np.pi / 2)[0]),
-        (horizontal, (0, -1), models.secondary_circles(np.pi / 2)[1]),
-        (horizontal, (0, 1), models.secondary_circles(-np.pi / 2)[1]),
+        (vertical, (1, 0), spaces.secondary_circles(np.pi / 2)[0]),
+        (vertical, (-1, 0), spaces.secondary_circles(-np.pi / 2)[0]),
+        (horizontal, (0, -1), spaces.secondary_circles(np.pi / 2)[1]),
+        (horizontal, (0, 1), spaces.secondary_circles(-np.pi / 2)[1]),
     ]:
         assert np.linalg.norm(circle - meeting, axis=1).min() < 1e-9
         drawn = pixels[np.linalg.norm(centres - meeting, axis=1).argmin()]
         np.testing.assert_allclose(drawn, 0.5 + 0.5 * patch / np.abs(patch).max(), atol=1e-9)
+    key = sorted((-y, text.get_text()) for text in ax.texts for _, y in [text.get_position()])
+    assert [text.split(":")[0] for _, text in key] == ["primary circle"] + 2 * ["secondary circle"]
+    assert "vertical" in key[1][1] and "horizontal" in key[2][1]
     with pytest.raises(ValueError, match="multiple of 4"):
         figures.three_circles(steps=10)
 
@@ -270,7 +274,7 @@ def test_thumbnails_cover_neither_one_another_nor_the_graph(ring, layout, side, 
 @pytest.mark.parametrize("seed", range(3))
 def test_thumbnails_do_not_overlap_in_a_crowd(seed):
     places = np.random.default_rng(seed).uniform(size=(40, 2))
-    graph, points = graph_of([[i] for i in range(40)], []), models.primary_circle(np.arange(40))
+    graph, points = graph_of([[i] for i in range(40)], []), spaces.primary_circle(np.arange(40))
     ax = figures.mapper(graph, points, layout=places, smallest=0, side=0.1, thumbnails=40).axes[0]
     assert len(patches_of(ax)[0]) >= 12
     assert_nothing_overlaps(ax)
@@ -278,7 +282,7 @@ def test_thumbnails_do_not_overlap_in_a_crowd(seed):
 
 def test_thumbnails_are_the_means_of_adjacent_nodes_and_spread_around(ring):
     points, graph = ring
-    places = node_means(graph, points) @ models.primary_circle([0, np.pi / 2]).T
+    places = node_means(graph, points) @ spaces.primary_circle([0, np.pi / 2]).T
     ax = figures.mapper(graph, points, layout=places).axes[0]
     centres, _, pixels = patches_of(ax)
     leaders = np.array(collections(ax, LineCollection)[1].get_segments())
@@ -299,13 +303,13 @@ def test_force_layout_is_the_same_every_time(ring):
 
 
 def test_a_single_node_does_not_fill_the_picture():
-    points = models.primary_circle(np.linspace(0, 6, 50))
+    points = spaces.primary_circle(np.linspace(0, 6, 50))
     ax = figures.mapper(graph_of([range(50)], []), points).axes[0]
     assert np.ptp(ax.get_xlim()) > 10 * discs_of(ax)[1].max()
 
 
 def test_small_components_are_counted_but_not_drawn():
-    points = models.primary_circle(np.linspace(0, 6, 200))
+    points = spaces.primary_circle(np.linspace(0, 6, 200))
     graph = graph_of([range(120), range(100, 197), [197, 198], [198], [199]], [(0, 1), (2, 3)])
     ax = figures.mapper(graph, points, smallest=0.02).axes[0]
     assert len(discs_of(ax)[0]) == 2
@@ -320,7 +324,7 @@ def test_small_components_are_counted_but_not_drawn():
 
 @pytest.mark.parametrize("elements, edges", [([[0, 1, 2]], []), ([[0, 1], [1, 2]], [(0, 1)]), ([[0], [5], [9]], [])])
 def test_smallest_graphs(elements, edges):
-    ax = figures.mapper(graph_of(elements, edges), models.primary_circle(np.arange(10)), smallest=0.5).axes[0]
+    ax = figures.mapper(graph_of(elements, edges), spaces.primary_circle(np.arange(10)), smallest=0.5).axes[0]
     assert len(discs_of(ax)[0]) == len(elements)
     assert 1 <= len(patches_of(ax)[0]) <= len(elements)
 
@@ -336,7 +340,7 @@ def test_mappers_are_mapper_graphs_side_by_side(ring):
 
 
 def test_mapper_over_a_cloud_keeps_the_cloud_in_view():
-    points = models.sample_circle(200, seed=0, noise=0.1)
+    points = spaces.sample_circle(200, seed=0, noise=0.1)
     graph = mapper_graph(points, 6, 2)
     figure = figures.cloud(points)
     view = figure.axes[0].get_xlim()
@@ -378,12 +382,12 @@ def test_plane_puts_a_patch_where_it_brightens_to():
 
 
 def test_planes_share_one_colour_scale():
-    figure = figures.planes({"one": models.primary_circle(np.zeros(9)), "all": models.sample_klein_bottle(300, 0)})
+    figure = figures.planes({"one": spaces.primary_circle(np.zeros(9)), "all": spaces.sample_klein_bottle(300, 0)})
     cells = [ax.collections[0] for ax in figure.axes[:2]]
     assert cells[0].get_clim() == cells[1].get_clim() == (0, 100)
     assert cells[1].get_array().sum() == pytest.approx(100)
     assert len(figure.axes) == 3  # one colour bar
-    assert figures.plane(models.sample_klein_bottle(300, 0), limit=2).axes[0].collections[0].get_clim() == (0, 2)
+    assert figures.plane(spaces.sample_klein_bottle(300, 0), limit=2).axes[0].collections[0].get_clim() == (0, 2)
     with pytest.raises(ValueError, match="3x3"):
         figures.plane(np.ones((4, 8)))
 
@@ -435,7 +439,7 @@ def test_cover_of_one_lens_writes_how_many_points_a_bin_has():
 
 
 def test_cover_of_two_lenses_outlines_the_fullest_bin():
-    lens = models.sample_circle(150, seed=1)
+    lens = spaces.sample_circle(150, seed=1)
     bins = IntervalCover(6, 2).fit(lens)
     ax = figures.cover(lens, bins.left_, bins.right_).axes[0]
     rectangles, outline = collections(ax, PolyCollection)
@@ -458,7 +462,7 @@ def test_bad_covers():
 
 
 def test_complex_has_the_edges_and_triangles_of_its_parameter():
-    points = models.sample_circle(120, seed=0, noise=0.1)
+    points = spaces.sample_circle(120, seed=0, noise=0.1)
     landmarks = maxmin_landmarks(points, 15)
     times = lazy_witness_times(points, landmarks)
     t = np.quantile(times, 0.4)
@@ -486,6 +490,24 @@ def test_density_grid_writes_every_number():
     assert outline.get_xy() == (0.5, 0.5)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "0.3"]
     assert figure.axes[1].get_ylabel() == "ratio"
+
+
+def test_numbers_in_a_density_grid_stand_out_from_their_cells():
+    values = np.linspace(0, 1, 12).reshape(3, 4)
+    ax = figures.density_grid(values, [5, 10, 20], [0.1, 0.2, 0.3, 0.4], label="ratio").axes[0]
+    (image,) = ax.images
+
+    def luminance(colour):  # as the Web Content Accessibility Guidelines have it
+        channels = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    assert {text.get_color() for text in ax.texts} == {"black", "white"}
+    for text in ax.texts:
+        column, row = text.get_position()
+        cell = image.cmap(image.norm(values[row, column]))[:3]
+        dark, light = sorted((luminance(cell), luminance(text.get_color())))
+        assert (light + 0.05) / (dark + 0.05) > 3.5
 
 
 def test_density_grids_compare_on_common_limits():
@@ -530,6 +552,19 @@ def test_timeline_draws_medians_bands_and_marks():
         figures.timeline([0, 1, 2], {"trained": [1, 2]}, label="ratio")
 
 
+def legend(ax):
+    """{name: colour of the line that stands for it}."""
+    shown = ax.get_legend()
+    return {text.get_text(): line.get_color() for text, line in zip(shown.get_texts(), shown.get_lines(), strict=True)}
+
+
+def test_timeline_says_which_line_is_which_where_there_are_several():
+    ax = figures.timeline([0, 100], {"trained": [1, 5], "untrained": [1, 1], "random": [2, 2]}, label="ratio").axes[0]
+    assert legend(ax) == {name: line.get_color() for name, line in zip(("trained", "untrained", "random"), ax.lines)}
+    assert len(set(legend(ax).values())) == 3 and ax.get_ylabel() == "ratio" and ax.get_xlabel() == "batch iteration"
+    assert figures.timeline([0, 100], {"trained": [1, 5]}, label="ratio").axes[0].get_legend() is None
+
+
 def test_slides_hold_every_picture_and_show_the_first():
     drawn = {f"<{t}>": figures.patch(np.roll(np.arange(9.0), t)) for t in range(3)}
     slides = figures.slides(drawn)
@@ -542,7 +577,7 @@ def test_slides_hold_every_picture_and_show_the_first():
 
 
 def test_rings_leave_holes_out_and_count_them():
-    circle = models.primary_circle(np.arange(4) * np.pi / 2)
+    circle = spaces.primary_circle(np.arange(4) * np.pi / 2)
     holed = circle.copy()
     holed[1] = np.nan
     figure = figures.rings({"whole": circle, "holed": holed, "none": holed[1:2]}, starts=(0, np.pi / 2, 0))
@@ -562,6 +597,8 @@ def test_costs_are_drawn_on_logarithmic_axes_ours_first_and_thick():
     ours, theirs, proportion = axes[0].lines
     assert ours.get_linewidth() > theirs.get_linewidth() and list(theirs.get_ydata()) == [1, 90]
     assert list(proportion.get_ydata()) == pytest.approx([0.2, 2])
+    assert [list(legend(ax)) for ax in axes] == [["ours", "theirs", "in proportion"], ["ours", "in proportion"]]
+    assert list(legend(axes[0]).values()) == [line.get_color() for line in axes[0].lines]
     with pytest.raises(ValueError, match="least value of ours = 0 must be positive"):
         figures.costs({"density": {"ours": ((10, 100), (0, 1))}})
     with pytest.raises(ValueError, match="curves must not be empty"):
@@ -574,3 +611,50 @@ def test_table_as_text_and_as_html():
     assert "<td>&lt;gap&gt;</td><td>3.14</td>" in table._repr_html_()
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         figures.table(["a", "b"], [[1, 2, 3]])
+
+
+def test_grids_share_their_colours_and_may_have_ks_of_their_own():
+    labelled = {"trained": [[1.24, 5.0]], "untrained": [[1.0, np.inf]]}
+    figure = figures.density_grids(labelled, {"trained": [10], "untrained": [20]}, [0.1, 0.2], label="ratio")
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == ["trained", "untrained"]
+    assert [ax.images[0].get_clim() for ax in panels] == [(1.0, 5.0)] * 2
+    assert [label.get_text() for ax in panels for label in ax.get_yticklabels()] == ["10", "20"]
+    assert {text.get_text() for text in panels[0].texts} == {"1.2", "5"}
+    with pytest.raises(ValueError, match="labelled must not be empty"):
+        figures.density_grids({}, [10], [0.1], label="ratio")
+
+
+def test_a_comparison_has_the_difference_of_numbers_and_what_is_given_for_the_rest():
+    rows = [["networks", 100, 98], ["accuracy", "about 99 %", "98.5 %", "-0.5 points"], ["ratio", "not given", 7.25]]
+    table = figures.comparison(rows)
+    assert table.header == ["quantity", "paper", "ours", "difference"]
+    assert [row[-1] for row in table.rows] == ["-2", "-0.5 points", ""]
+    assert figures.comparison([["C", "loops", 1, 3]], ["network", "quantity"]).rows == [["C", "loops", "1", "3", "2"]]
+    with pytest.raises(ValueError, match="cells"):
+        figures.comparison([["networks", 100]])
+
+
+def test_cells_of_several_numbers():
+    assert figures.spread([3.0, 1.0, 2.04]) == "2.0\u00a0(1.0\u20133.0)" and figures.spread([1, 2], 0) == "2\u00a0(1\u20132)"
+    assert figures.bar_text((0.02, 0.37)) == "0.37\u00a0(0.02)"
+    assert figures.bar_text((np.inf, 0.0)) == figures.bar_text(None) == "none"
+    assert figures.listed([200, 1000]) == "200, 1,000" and figures.listed(iter([])) == "none"
+
+
+def test_judgements_have_a_column_a_layer_with_lengths_over_ratios():
+    generator, times = np.random.default_rng(0), np.array([0, 100, 200])
+    judged = {
+        name: Judgement(times, generator.uniform(1, 6, (4, 3)), generator.uniform(0, 1, (2, 4, 3)))
+        for name in ("first", "second")
+    }
+    beside = {"second": {"all filters": np.ones((4, 3))}}
+    figure = figures.judgements(judged, marks={"first": {"paper: circle": 100}}, beside=beside)
+    first, second, ratios_of_first, ratios_of_second = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["first", "second", "", ""]
+    shown = first.lines[0].get_ydata()
+    np.testing.assert_allclose(shown, np.median(judged["first"].lengths[0], axis=0))
+    np.testing.assert_allclose(ratios_of_second.lines[0].get_ydata(), np.median(judged["second"].ratios, axis=0))
+    assert [text.get_text() for text in ratios_of_second.get_legend().get_texts()] == ["dense core", "all filters"]
+    assert ratios_of_first.get_legend() is None and "paper: circle" in [text.get_text() for text in ratios_of_first.texts]
+    assert all(3 in line.get_ydata() for ax in (ratios_of_first, ratios_of_second) for line in ax.lines if len(set(line.get_ydata())) == 1 and line.get_linestyle() == "--")

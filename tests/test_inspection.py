@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import inspection, models, pretrained
+from topo import inspection, pretrained, spaces
 from topo.__main__ import main
+from topo.evidence import Loops
+from topo.filters import normalize, spatial_filters
 from topo.inspection import inspect, scale, write_report
 
 
 def circle_kernel(filters, side=3, noise=0.05, seed=0):
     generator = np.random.default_rng(seed)
-    patches = models.primary_circle(generator.uniform(0, 2 * np.pi, filters), side) + noise * generator.normal(size=(filters, side**2))
+    patches = spaces.primary_circle(generator.uniform(0, 2 * np.pi, filters), side) + noise * generator.normal(size=(filters, side**2))
     return patches.T.reshape(side, side, 1, filters).astype(np.float32)
 
 
@@ -46,6 +48,19 @@ def test_a_circle_is_one_loop_near_the_circle_and_random_filters_are_none(findin
     assert circle["to_klein_bottle"] <= circle["to_circle"] and noise["to_klein_bottle"] < noise["to_circle"]
     assert abs(noise["to_circle"] - noise["random_to_circle"]) < 0.05
     assert circle["mapper_loops"] == 1 and circle["core"] == 200 == len(findings[0].core)
+
+
+def test_a_random_cloud_with_as_large_a_ratio_counts_against_a_layer(weights):
+    row = inspect(weights, ["a"], loops=Loops(landmarks=3), draws=3)[0].row
+    assert row["ratio"] == 0  # three landmarks have no loop, in any cloud
+    assert row["p_value"] == 1
+
+
+def test_distances_are_medians_over_the_core(findings):
+    circle = spaces.primary_circle(np.arange(720) * np.pi / 360)
+    for finding in findings[:2]:
+        distances = spaces.distance_to(finding.core, circle)
+        assert finding.row["to_circle"] == round(float(np.median(distances)), 3) != round(float(distances.mean()), 3)
 
 
 def test_larger_patches_have_a_circle_too(findings):
@@ -98,6 +113,15 @@ def test_layers_are_chosen_by_name_or_number(weights):
 def test_a_large_layer_is_sampled_the_same_each_time(weights):
     one, two = (inspect(weights, ["a"], most=300, draws=2)[0] for _ in range(2))
     assert one.row == two.row and one.row["looked_at"] == 300 and one.row["filters"] == 1000
+
+
+def test_the_sample_of_a_large_layer_is_drawn_from_all_of_it(weights):
+    (finding,) = inspect(weights, ["a"], p=1.0, most=300, draws=1)
+    points = normalize(spatial_filters(weights.kernel("a")))
+    rows = {point.tobytes(): row for row, point in enumerate(points)}
+    drawn = {rows[point.tobytes()] for point in finding.core}
+    thirds = np.bincount([3 * row // 1000 for row in drawn])
+    assert len(drawn) == 300 and len(thirds) == 3 and thirds.min() > 70 and len(set(np.diff(sorted(drawn)))) > 3
 
 
 @pytest.mark.parametrize("filters, k, p", [(32_768, 100, 0.1), (20_000, 61, 0.1), (4096, 12, 0.1), (192, 5, 1.0), (1000, 5, 0.2), (2, 1, 1.0)])

@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.cluster import DBSCAN
 from sklearn.decomposition import PCA
 
-from topo import models
+from topo import spaces
 from topo.filters import normalize
 from topo.mapper import (
     IntervalCover,
@@ -41,7 +41,7 @@ def cloud(n, d=9, seed=0):
 
 def noisy_circle(n, noise, seed=0):
     generator = np.random.default_rng(seed)
-    circle = models.primary_circle(generator.uniform(0, 2 * np.pi, n))
+    circle = spaces.primary_circle(generator.uniform(0, 2 * np.pi, n))
     return normalize(circle + noise * generator.normal(size=circle.shape))
 
 
@@ -79,7 +79,7 @@ def test_vne_names_constant_columns(value):
 
 
 def test_vne_calls_a_column_of_rounding_errors_constant():
-    circle = models.primary_circle(np.linspace(0, 6, 100))
+    circle = spaces.primary_circle(np.linspace(0, 6, 100))
     circle[:, 4] = 1e-17 * np.arange(100)  # the centre pixel of an edge
     with pytest.raises(ValueError, match=r"\[4\]"):
         mapper_graph(circle)
@@ -99,7 +99,7 @@ def test_pca_lens_is_pca_with_signs_that_rounding_and_order_do_not_change():
 
 
 def test_pca_sign_is_stable_where_the_largest_loadings_are_equal_and_opposite():
-    edges = models.primary_circle(np.random.default_rng(0).normal(0, 0.3, 500))  # about the edge along x
+    edges = spaces.primary_circle(np.random.default_rng(0).normal(0, 0.3, 500))  # about the edge along x
     for seed in range(10):
         lens = Lens().fit(edges + 1e-3 * np.random.default_rng(seed).normal(size=edges.shape))
         assert (lens.components_[:, 0] > 0).all()
@@ -226,6 +226,12 @@ def test_threshold_of_one_cluster_is_above_all_its_heights():
     points = noisy_circle(500, 0.1)
     assert linkage_threshold(points) == pytest.approx(1.75 * merge_heights(points)[-1])
     assert linkage_threshold(3 * points) == pytest.approx(3 * linkage_threshold(points))
+
+
+@pytest.mark.parametrize("heights, height", [([1, 1, 1, 1, 1, 2, 2, 2], 2), ([1, 1, 1, 1, 1, 1, 1, 2], 1)])
+def test_threshold_looks_for_its_gap_in_the_upper_quarter_of_the_heights(heights, height):
+    line = np.cumsum([0, *heights])[:, None]
+    assert linkage_threshold(line) == pytest.approx(1.75 * height)
 
 
 def test_threshold_counts_points_that_coincide_once():
@@ -400,7 +406,7 @@ def test_noisy_primary_circle_is_one_component_with_one_loop(noise, cover):
         assert summary["one_point_nodes"] < 0.35 * summary["nodes"] and summary["nodes"] < 600
         assert graph_loops(graph, min_points=4) == 1
         # The loop goes once around: nodes lie at all angles, and adjacent ones at nearly the same.
-        angles = models.primary_angle(node_means(graph, points))
+        angles = spaces.primary_angle(node_means(graph, points))
         assert np.histogram(angles, 36, (-np.pi, np.pi))[0].min() > 0
         turns = np.diff(angles[graph.get_edgelist()], axis=1)
         assert np.abs(np.angle(np.exp(1j * turns))).max() < np.pi / 3
@@ -408,7 +414,7 @@ def test_noisy_primary_circle_is_one_component_with_one_loop(noise, cover):
 
 def test_three_circles_have_five_loops():
     for seed in range(2):
-        graph = mapper_graph(models.sample_three_circles(1920, seed, 0.05), 30, 3)
+        graph = mapper_graph(spaces.sample_three_circles(1920, seed, 0.05), 30, 3)
         summary = graph_summary(graph)
         assert (summary["components"], summary["largest_share"], summary["loops"]) == (1, 1.0, 5)
 
@@ -416,7 +422,7 @@ def test_three_circles_have_five_loops():
 @pytest.mark.parametrize("seed", range(3))
 def test_two_circles_apart_are_two_components_of_one_loop(seed):
     angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, (2, 960))
-    points = np.concatenate([models.secondary_circles(angles[0])[0], models.secondary_circles(angles[1])[1]])
+    points = np.concatenate([spaces.secondary_circles(angles[0])[0], spaces.secondary_circles(angles[1])[1]])
     points = normalize(points + 0.03 * np.random.default_rng(100 + seed).normal(size=points.shape))
     graph = mapper_graph(points, 30, 3)
     vertical = set(range(960))
@@ -434,9 +440,10 @@ def test_clusters_that_the_lens_lays_over_each_other_stay_apart():
     assert graph_summary(graph)["components"] >= 2
 
 
+@pytest.mark.seconds
 def test_1920_points_in_under_three_seconds_after_import():
     code = (
-        "import time, numpy as np; from topo.mapper import mapper_graph; from topo.models import sample_three_circles;"
+        "import time, numpy as np; from topo.mapper import mapper_graph; from topo.spaces import sample_three_circles;"
         "points = sample_three_circles(1920, 0, 0.1); start = time.perf_counter(); mapper_graph(points, 30, 3);"
         "print(time.perf_counter() - start)"
     )

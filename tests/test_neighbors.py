@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from topo import neighbors
+from topo import compiled, neighbors
 
 SIZES = [(2, 1), (3, 3), (63, 1), (64, 9), (65, 9), (500, 2), (1500, 9), (700, 25), (300, 49)]
 
@@ -41,7 +41,7 @@ def test_kth_distances_equal_brute_force(n, d):
 
 @pytest.mark.parametrize("search", ["_kth_by_leaves", "_kth_by_pairs"])
 def test_several_neighbours_at_once_are_those_one_by_one_in_the_order_asked_for(monkeypatch, search):
-    monkeypatch.setattr(neighbors, "_accelerated", lambda: search == "_kth_by_pairs")
+    monkeypatch.setattr(neighbors, "accelerated", lambda: search == "_kth_by_pairs")
     points = clouds(300, 9)["in general position"]
     ks = [7, 299, 1, 7, 64]
     several = neighbors.kth_distances(points, ks)
@@ -51,7 +51,7 @@ def test_several_neighbours_at_once_are_those_one_by_one_in_the_order_asked_for(
 
 @pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (300, 2)])
 def test_an_accelerator_finds_the_same_distances(n, d, monkeypatch):
-    monkeypatch.setattr(neighbors, "_accelerated", lambda: True)
+    monkeypatch.setattr(neighbors, "accelerated", lambda: True)
     monkeypatch.setattr(neighbors, "_PAIRS_AT_ONCE", 2_000)  # several blocks, the last one partly filled
     for kind, points in clouds(n, d).items():
         k = min(7, n - 1)
@@ -113,9 +113,9 @@ def test_approaching_a_point_leaves_the_nearer_of_the_distances(n, d):
     points = np.round(4 * np.random.default_rng(n).normal(size=(n, d)))  # whole numbers: no sum is rounded
     to_first, to_last = (((points - each) ** 2).sum(axis=1) for each in (points[0], points[-1]))
     squared = np.full(n, np.inf)
-    neighbors.approach(np.ascontiguousarray(points.T), 0, squared)
+    compiled.approach(np.ascontiguousarray(points.T), 0, squared)
     np.testing.assert_array_equal(squared, to_first)
-    neighbors.approach(np.ascontiguousarray(points.T), n - 1, squared)
+    compiled.approach(np.ascontiguousarray(points.T), n - 1, squared)
     np.testing.assert_array_equal(squared, np.minimum(to_first, to_last))
 
 
@@ -127,5 +127,14 @@ def test_witnesses_bring_every_pair_of_landmarks_to_its_least(witnesses, landmar
     before = generator.normal(size=(landmarks, landmarks)) + 1
     expected = np.where(np.triu(np.ones_like(before), 1), np.minimum(before, np.maximum(excess[:, :, None], excess[:, None]).min(axis=0)), before)
     times = before.copy()
-    neighbors.witness(excess, times)
+    compiled.witness(excess, times)
     np.testing.assert_array_equal(times, expected)
+
+
+@pytest.mark.parametrize("between, ratio", [(0.0, 1.0), (3.0, np.inf)])
+def test_where_peaks_of_zero_meet_at_zero_they_are_one(between, ratio):
+    rho = np.array([0.0, 0.0, between])  # two peaks, and a point that neighbours both
+    starts, neighbours = np.array([0, 1, 2, 4]), np.array([2, 2, 0, 1])
+    ends, ratios = neighbors.merge_peaks(rho, starts, neighbours, 1.2)
+    assert ends.tolist() == ([0, 0, 0] if between == 0 else [0, 1, 0])
+    assert ratios.tolist() == [np.inf, ratio, 0]

@@ -110,6 +110,30 @@ def test_initial_weights_are_truncated_at_two_deviations_and_biases_constant():
     assert np.all(np.asarray(params["conv1"]["bias"]) == np.float32(0.1))
 
 
+@pytest.mark.parametrize("text, constants", [
+    ("M(4,3,5)", {"conv1": 0.1, "conv2": 0.1, "dense": 0.1, "readout": 0.1}),
+    ("C(4,3,5)", {"conv1": 0, "conv2": 0.1, "dense": 0.1, "readout": 0}),
+    ("D(1)", {**{f"conv{layer}": 0 for layer in range(1, 14)}, "readout": 0}),
+])
+def test_every_bias_starts_at_its_constant(text, constants):
+    network = networks.build(Architecture.parse(text))
+    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
+    assert {name: set(np.asarray(layer["bias"]).tolist()) for name, layer in params.items()} == {
+        name: {float(np.float32(constant))} for name, constant in constants.items()
+    }
+
+
+def test_half_of_the_dense_layer_is_dropped_and_the_rest_doubled():
+    network = networks.build(Architecture.parse("M(4,0,400)"))
+    images = draw((1, 8, 8, 1))
+    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0), images))
+    params["params"]["dense"]["bias"] += 1
+    params["params"]["readout"]["kernel"] += 1
+    assert network.apply(params, images)[0, 0] == 400
+    dropped = network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)})[0, 0]
+    assert 300 < dropped < 500 and dropped != 400 and dropped % 2 == 0
+
+
 def test_dropout_acts_in_training_only():
     network = networks.build(Architecture.parse("M(4,0,32)"))
     images = draw((2, 28, 28, 1))
@@ -123,6 +147,11 @@ def test_dropout_acts_in_training_only():
 def kernels_of(text, image=(1, 24, 24, 3), **options):
     params = jax.eval_shape(networks.build(Architecture.parse(text), **options).init, jax.random.key(0), jnp.zeros(image))["params"]
     return {name: value.shape for name, value in flatten_dict(params, sep="/").items() if name.endswith("kernel")}
+
+
+@pytest.mark.parametrize("text", ["M(4,0,5)", "C(4,0,5)", "D(4)"])
+def test_every_family_reads_out_as_many_classes_as_it_is_told(text):
+    assert [kernels_of(text, (1, 32, 32, 3), **options)["readout/kernel"][1] for options in ({}, {"classes": 15})] == [10, 15]
 
 
 def test_the_c_family_is_table_2():
@@ -143,6 +172,20 @@ def test_the_deep_network_has_vgg16s_thirteen_layers():
     widths = [kernels[f"conv{layer}/kernel"][-1] for layer in range(1, 14)]
     assert len(kernels) == 13 and widths == [2, 2, 4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16]
     assert widths == list(Architecture.parse("D(2)").layers.values())
+
+
+def test_the_deep_network_pools_after_layers_2_4_7_10_and_13(monkeypatch):
+    pools = []
+    known = networks.block_reference
+
+    def noted(images, kernel, bias, pool, normalized):
+        pools.append((pool, normalized))
+        return known(images, kernel, bias, pool, normalized)
+
+    network = networks.build(Architecture.parse("D(1)"), operation=noted)
+    jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    assert [layer for layer, (pool, _) in enumerate(pools, start=1) if pool == (2, 2)] == [2, 4, 7, 10, 13]
+    assert len(pools) == 13 and {pool for pool, _ in pools} == {(1, 1), (2, 2)} and not any(each for _, each in pools)
 
 
 @pytest.mark.parametrize("text", ["M(6,4,8)", "C(6,4,8)", "D(2)"])

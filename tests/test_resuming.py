@@ -14,17 +14,17 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from topo import archive, campaign, training
+from topo import archive, campaign, checkpoints, populations, training
 from topo.notation import Architecture
 
 TRAIN = """
 import sys
-from topo import campaign, training
+from topo import campaign, populations, training
 from topo.notation import Architecture
 if __name__ == "__main__":
-    wanted = campaign.Population(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
+    wanted = populations.Plan(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
     trained = campaign.train(wanted, workers=2, chunk=2, every=20, folder=sys.argv[1], progress=False)
-    campaign.keep("killed", wanted, trained, sys.argv[1])
+    populations.keep("killed", wanted, trained, sys.argv[1])
 """
 COMMAND = [sys.executable, "-c", TRAIN]
 
@@ -84,7 +84,7 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     (there / "checkpoints").mkdir(parents=True)
-    shutil.copy(training.CHECKPOINTS / "measurements.json", there / "checkpoints")  # formulations round differently
+    shutil.copy(checkpoints.CHECKPOINTS / "measurements.json", there / "checkpoints")  # formulations round differently
     environment = {**os.environ, **campaign.WORKER_ENVIRONMENT, "TOPO_CHECKPOINTS": str(there / "checkpoints")}
     file = tmp_path / "scheduler.json"
     dask = lambda name, *words: subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard", *words],
@@ -93,9 +93,9 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
     try:
         wait_for(file.exists)
         address = json.loads(file.read_text())["address"]
-        wanted = campaign.Population(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
+        wanted = populations.Plan(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
         trained = campaign.train(wanted, scheduler=address, chunk=2, folder=here / "checkpoints", progress=False)
-        archived = campaign.keep("killed", wanted, trained, here)
+        archived = populations.keep("killed", wanted, trained, here)
         assert archived.read_bytes() == undisturbed
         names = [sorted(path.name for path in place.glob("checkpoints/*/members-*")) for place in (here, there)]
         assert names[0] == names[1] == ["members-0000-0001.safetensors", "members-0002-0003.safetensors"]
@@ -110,9 +110,9 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
 
 
 def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
-    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
+    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
     with campaign._Bar(wanted, False) as bar:
-        here = training.join(campaign._train_here(wanted, 3, 7, tmp_path / "here", bar))
+        here = checkpoints.join(campaign._train_here(wanted, 3, 7, tmp_path / "here", bar))
     there = campaign.train(wanted, workers=1, chunk=3, every=7, folder=tmp_path / "there", progress=False)
     for layer in (1, 2):
         np.testing.assert_allclose(here.kernels[layer][20], there.kernels[layer][20], atol=1e-6)  # other threads, rounding
@@ -121,7 +121,7 @@ def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "notanaddress", "foo://host:1", "tcp://host"])
 def test_a_scheduler_that_does_not_answer_is_named(address, tmp_path):
-    wanted = campaign.population("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
+    wanted = populations.plan("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
     with pytest.raises(ValueError, match=f"scheduler '{address}' does not answer"):
         campaign.train(wanted, scheduler=address, folder=tmp_path, progress=False)
 
@@ -139,21 +139,21 @@ def test_a_member_that_loses_finite_weights_is_left_out_and_the_others_go_on(tmp
     assert ill.left_out == {1: 0}
     resumed = chunk(tmp_path / "chunk").run(20, (0, 20))
     assert resumed.left_out == {1: 0}
-    population = training.join([resumed.population((0, 20))])
+    population = checkpoints.join([resumed.population((0, 20))])
     assert list(population.members) == [0] and population.left_out == {1: 0}
     np.testing.assert_array_equal(population.kernels[1][20], healthy.kernels[1][20][:1])
     assert population.accuracy[20] == healthy.accuracy[20][:1]
-    wanted = campaign.Population(resumed.trainer.training, 2, 20, (2, 20), (0, 20))
-    campaign.keep("one-left", wanted, population, tmp_path)
+    wanted = populations.Plan(resumed.trainer.training, 2, 20, (2, 20), (0, 20))
+    populations.keep("one-left", wanted, population, tmp_path)
     kept = archive.load("one-left", tmp_path)
     assert kept.networks == 1 and kept.description["left_out"] == {"1": {"seed": 0, "iteration": 0}}
-    campaign.check_replaces("one-left", wanted, tmp_path)
+    populations.check_replaces("one-left", wanted, tmp_path)
 
 
 def test_where_no_member_is_left_the_error_says_so():
     ill = spoiled(spoiled(chunk(None), 0), 1).run(10, (0, 10))
     with pytest.raises(ValueError, match="no network is left: all 2 lost their weights.*smaller learning_rate"):
-        training.join([ill.population((0, 10))])
+        checkpoints.join([ill.population((0, 10))])
 
 
 def test_a_disk_that_takes_no_more_ends_in_one_message_and_the_last_checkpoint_stays(tmp_path):
@@ -173,7 +173,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_message_and_the_last_checkpoint_s
 
 def chunk(path, **settings):
     wanted = training.Training(Architecture.parse("M(4,0,0)"), "digits", 32, **settings)
-    return training.Chunk(training.Trainer(wanted), [0, 1], path)
+    return checkpoints.Chunk(training.Trainer(wanted), [0, 1], path)
 
 
 def test_a_chunk_goes_on_from_its_checkpoint(tmp_path):
@@ -234,9 +234,9 @@ def test_a_checkpoint_decides_how_it_goes_on(tmp_path):
     wanted = training.Training(Architecture.parse("M(4,0,0)"), "digits", 32)
     begun = campaign._Unit(wanted, range(2), tmp_path / "chunk", 10, (10,), 5, "plain")
     campaign._advance(begun)
-    assert training.formulation_of(tmp_path / "chunk") == "plain"
+    assert checkpoints.formulation_of(tmp_path / "chunk") == "plain"
     gone_on, _ = campaign._advance(dataclasses.replace(begun, iterations=20, snapshots=(20,), formulation="fused"))
-    straight = training.Chunk(training.Trainer(wanted, formulation="plain"), range(2)).run(20, (20,)).population((20,))
+    straight = checkpoints.Chunk(training.Trainer(wanted, formulation="plain"), range(2)).run(20, (20,)).population((20,))
     np.testing.assert_array_equal(gone_on.kernels[1][20], straight.kernels[1][20])
     with pytest.raises(ValueError, match="formulation = 'plain' instead of 'fused'"):
         chunk(tmp_path / "chunk")
@@ -245,8 +245,8 @@ def test_a_checkpoint_decides_how_it_goes_on(tmp_path):
 def test_a_damaged_record_is_measured_again(tmp_path):
     (tmp_path / "measurements.json").write_text("{ half")
     wanted = training.Training(Architecture.parse("M(3,0,3)"), "digits", 16)
-    assert training.recorded(wanted, tmp_path) is None
-    assert training.measured(wanted, tmp_path) == training.recorded(wanted, tmp_path)
+    assert training.read_measurement(wanted, tmp_path) is None
+    assert training.cached_measurement(wanted, tmp_path) == training.read_measurement(wanted, tmp_path)
 
 
 def test_a_checkpoint_of_another_population_or_a_damaged_one_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from topo import archive, campaign, datasets, training
+from topo import archive, campaign, checkpoints, datasets, populations, recipes, training
 from topo.notation import Architecture
 
 SMALL = dict(architecture="M(8,4,16)", iterations=20, snapshots=(0, 10), dataset="digits", batch=32)
@@ -58,13 +58,13 @@ ON_TWO_DEVICES = """
 import sys
 import numpy as np
 import jax
-from topo import training
+from topo import checkpoints, training
 assert len(jax.local_devices()) == 2
 for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
     for formulation in training.FORMULATIONS:
         two = training.train_population(text, 3, 20, (0, 20), dataset="digits", batch=32, formulation=formulation, **settings)
         trainer = training.Trainer(training.Training(training.Architecture.parse(text), "digits", 32, **settings), formulation=formulation)
-        one = training.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
+        one = checkpoints.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
         for layer in (1, 2):
             np.testing.assert_allclose(two.kernels[layer][20], one.kernels[layer][20], rtol=0, atol=1e-5)
             assert two.kernels[layer][20].shape[0] == 3
@@ -73,7 +73,7 @@ for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
 
 
 def test_two_devices_share_a_population_through_a_mesh():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"}
     subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], check=True, env=environment)
 
 
@@ -90,6 +90,27 @@ def test_crops_are_windows_of_the_chosen_images_mirrored_half_of_the_time():
     assert len(found) == 40
     tops, lefts, mirrored = zip(*found)
     assert set(tops) == set(range(5)) and set(lefts) == set(range(4)) and 10 <= sum(mirrored) <= 30
+
+
+def test_an_epoch_visits_every_image_once_and_each_member_and_epoch_has_an_order_of_its_own():
+    trainer = training.Trainer(training.Training(Architecture.parse("M(4,0,0)"), "digits", 32))
+    orders = [tuple(order) for epoch in (0, 1) for order in np.asarray(trainer._order(jnp.arange(3), epoch)).tolist()]
+    assert all(sorted(order) == list(range(1500)) for order in orders)
+    assert len({*orders, tuple(range(1500))}) == 7
+
+
+def test_tests_see_the_middle_of_an_image_and_nothing_else():
+    digits, right = datasets.digits(), []
+    shown, labels = digits.test_images[:200], digits.test_labels[:200]
+    noise = np.random.default_rng(0).integers(0, 256, shown.shape).astype(np.uint8)
+    around, within = noise.copy(), shown.copy()
+    around[:, 1:7, 1:7], within[:, 1:7, 1:7] = shown[:, 1:7, 1:7], noise[:, 1:7, 1:7]
+    wanted = training.Training(Architecture.parse("C(4,0,0)"), "digits", 32, crop=6)
+    states = training.Trainer(wanted, formulation="plain").initial(range(5))
+    for images in (shown, around, within):
+        data = digits._replace(test_images=images, test_labels=labels)
+        right.append(training.Trainer(wanted, data, "plain").accuracy(states).tolist())
+    assert right[0] == right[1] != right[2]
 
 
 def test_standardised_images_have_mean_0_and_deviation_1_and_flat_ones_are_0():
@@ -117,7 +138,7 @@ def test_the_learning_rate_falls_after_its_epochs():
 
 def rates(iterations, **settings):
     wanted = training.Training(Architecture.parse("C(4,0,8)"), "digits", 32, crop=6, **settings)
-    rate = training._learning_rate(wanted, 1500 // 32)
+    rate = recipes.learning_rate(wanted, 1500 // 32)
     return [float(rate(t)) for t in iterations]
 
 
@@ -153,6 +174,36 @@ def test_images_that_are_held_out_are_never_trained_on_and_give_the_accuracy():
     assert wanted.describe()["hold_out"] == 300
 
 
+def letters(classes):
+    """Digits under fifteen labels, for what a data set with more than ten classes does."""
+    digits = datasets.digits()
+    labels = [np.arange(len(part), dtype=np.uint8) % 15 for part in (digits.train_labels, digits.test_labels)]
+    return digits._replace(name="letters", train_labels=labels[0], test_labels=labels[1], classes=classes)
+
+
+@pytest.mark.parametrize("text, settings", [("M(4,0,8)", {}), ("C(4,0,8)", dict(crop=6))])
+def test_a_network_has_as_many_outputs_as_its_data_set_has_classes(text, settings):
+    trainer = training.Trainer(training.Training(Architecture.parse(text), "digits", 32, **settings), letters(15))
+    states = trainer.advance(trainer.initial([0]), [0], 0, 3)
+    assert states.params["params"]["readout"]["bias"].shape == (1, 15) and np.isfinite(states.loss).all()
+
+
+def test_labels_outside_the_classes_are_refused_before_anything_is_compiled(monkeypatch):
+    message = "label 10 among the training labels of data set 'letters' is not allowed: it has 10 classes, 0 to 9"
+    with pytest.raises(ValueError, match=message):
+        training.Trainer(training.Training(Architecture.parse("M(4,0,8)"), "digits", 32), letters(10))
+    monkeypatch.setattr(training, "measure", lambda wanted: pytest.fail("it was measured"))
+    monkeypatch.setitem(datasets.SOURCES, "letters", datasets.Source(lambda: letters(15), (1500, 8, 8, 1), classes=10))
+    with pytest.raises(ValueError, match=message):
+        training.train_population("M(4,0,8)", 1, 2, dataset="letters")
+
+
+def test_a_data_set_is_one_entry(monkeypatch):
+    monkeypatch.setitem(datasets.SOURCES, "letters", datasets.Source(lambda: letters(10), (1500, 8, 8, 1), classes=15))
+    trained = training.train_population("M(4,0,8)", 2, 3, dataset="letters", batch=16)
+    assert trained.members.tolist() == [0, 1] and not trained.left_out
+
+
 def test_the_l2_loss_shrinks_the_dense_layer_only():
     weak, strong = (advanced("C(4,0,8)", 20, crop=6, l2=weight).params["params"] for weight in (0.0, 1.0))
     norm = lambda layer: float(jnp.linalg.norm(layer["kernel"]))
@@ -179,11 +230,11 @@ def test_memory_grows_linearly_with_the_members(formulation):
 
 def test_the_faster_formulation_is_measured_once_and_kept(tmp_path):
     wanted = training.Training(Architecture.parse("M(5,0,3)"), "digits", 16)
-    record = training.measured(wanted, tmp_path)
+    record = training.cached_measurement(wanted, tmp_path)
     assert set(record["seconds"]) == set(training.FORMULATIONS)
     assert record["seconds"][record["formulation"]] == min(record["seconds"].values()) > 0
-    assert training.recorded(wanted, tmp_path) == record == json.loads(json.dumps(record))
-    assert training.recorded(training.Training(Architecture.parse("M(5,0,3)"), "digits", 8), tmp_path) is None
+    assert training.read_measurement(wanted, tmp_path) == record == json.loads(json.dumps(record))
+    assert training.read_measurement(training.Training(Architecture.parse("M(5,0,3)"), "digits", 8), tmp_path) is None
 
 
 def test_members_at_once_follow_the_memory():
@@ -196,7 +247,7 @@ def test_members_at_once_follow_the_memory():
 
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_any_chunking_in_worker_processes_gives_the_same_population(population, chunk, tmp_path):
-    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
+    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
     apart = campaign.train(wanted, workers=2, chunk=chunk, every=7, folder=tmp_path, progress=False)
     assert list(apart.members) == [0, 1, 2, 3]
     for layer in (1, 2):
@@ -250,7 +301,7 @@ def test_what_is_no_whole_number_is_named_before_anything_is_trained(changes):
 
 @pytest.mark.parametrize("name", ["chunk", "every", "workers"])
 def test_what_a_chunk_cannot_be_is_named(name, tmp_path):
-    wanted = campaign.population("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
+    wanted = populations.plan("mnist-M-64-0-64", networks=1, iterations=1, dataset="digits")
     with pytest.raises(ValueError, match=f"{name} = 0 must be a whole number"):
         campaign.train(wanted, **{name: 0}, folder=tmp_path, progress=False)
 
@@ -258,38 +309,38 @@ def test_what_a_chunk_cannot_be_is_named(name, tmp_path):
 def test_an_archive_of_other_settings_is_not_replaced(population, tmp_path):
     given = dict(networks=4, iterations=20, paper=(4, 20), snapshots=(0, 10, 20))
     parsed = Architecture.parse("C(8,4,16)")
-    held = campaign.Population(training.Training(parsed, "digits", 32, crop=6), **given)
-    campaign.keep("held", held, population, tmp_path)
-    campaign.check_replaces("held", held, tmp_path)
+    held = populations.Plan(training.Training(parsed, "digits", 32, crop=6), **given)
+    populations.keep("held", held, population, tmp_path)
+    populations.check_replaces("held", held, tmp_path)
     for changes in (dict(l2=0.0), dict(decay=1.0), dict(max_pooling=False), dict(seed=1)):
-        other = campaign.Population(training.Training(parsed, "digits", 32, **{"crop": 6, **changes}), **given)
+        other = populations.Plan(training.Training(parsed, "digits", 32, **{"crop": 6, **changes}), **given)
         with pytest.raises(ValueError, match=f"with other .*{list(changes)[0]}"):
-            campaign.check_replaces("held", other, tmp_path)
+            populations.check_replaces("held", other, tmp_path)
 
 
 def test_campaign_names_and_checkpoint_names():
     with pytest.raises(ValueError, match="mnist-M-64-32-64"):
-        campaign.population("mnist-M-1-1-1")
-    wanted = campaign.population("mnist-M-64-32-64", networks=7, iterations=250)
+        populations.plan("mnist-M-1-1-1")
+    wanted = populations.plan("mnist-M-64-32-64", networks=7, iterations=250)
     assert wanted.snapshots == (0, 50, 100, 200, 250) and wanted.networks == 7
-    names = {campaign.checkpoint(campaign.population("mnist-M-64-32-64", seed=s).training, range(5)) for s in (0, 1)}
+    names = {checkpoints.checkpoint_path(populations.plan("mnist-M-64-32-64", seed=s).training, range(5)) for s in (0, 1)}
     assert len(names) == 2
 
 
 def test_every_population_of_the_campaign_can_be_built_and_names_its_own_snapshots():
-    for name, goal in campaign.POPULATIONS.items():
+    for name, goal in populations.POPULATIONS.items():
         assert goal.iterations in goal.snapshots and goal.snapshots[0] == 0, name
         for layer in goal.training.architecture.layers:
             assert set(goal.kept(layer)) <= set(goal.snapshots) and max(goal.kept(layer)) == goal.iterations
-        small = campaign.population(name, networks=1, iterations=100)
+        small = populations.plan(name, networks=1, iterations=100)
         assert set(small.kept(2)) <= {0, 100} | set(goal.snapshots) and set(small.kept(2).values()) == {1}
         trainer = jax.eval_shape(training.Trainer(goal.training, datasets.stand_in(goal.training.dataset)).initial, [0, 1])
         assert trainer.loss.shape == (2,)
 
 
 def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
-    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20), {0: 2, 20: 3})
-    campaign.keep("few", wanted, population, tmp_path)
+    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20), {0: 2, 20: 3})
+    populations.keep("few", wanted, population, tmp_path)
     kept = archive.load("few", tmp_path)
     assert kept.networks == 4 and kept.kernels(1, 10).shape[0] == 4 and kept.iterations(2) == [0, 20]
     assert kept.kernels(2, 0).shape[0] == 2 and kept.kernels(2).shape[0] == 3
@@ -298,10 +349,10 @@ def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
 
 
 def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, monkeypatch):
-    goal = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40))
-    half = campaign.Population(goal.training, 4, 20, (10, 100), (0, 10, 20))
+    goal = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40))
+    half = populations.Plan(goal.training, 4, 20, (10, 100), (0, 10, 20))
     monkeypatch.setattr(campaign, "POPULATIONS", {"small": goal, "none": goal})
-    campaign.keep("small", half, population, tmp_path)
+    populations.keep("small", half, population, tmp_path)
     small, none = campaign.listing(["small", "none"], tmp_path, workers=1)
     assert (small["archived"], small["ours"], small["the paper's"]) == ("4 x 20", "4 x 40", "10 x 100")
     assert none["archived"] == "nothing" and float(none["ms an iteration"]) > 0
@@ -315,8 +366,8 @@ def test_durations_are_said_in_words(seconds, words):
 
 
 def test_kept_archives_hold_what_was_trained(population, tmp_path):
-    wanted = campaign.Population(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (100, 40_000), (0, 10, 20))
-    campaign.keep("digits-M-8-4-16", wanted, population, tmp_path)
+    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (100, 40_000), (0, 10, 20))
+    populations.keep("digits-M-8-4-16", wanted, population, tmp_path)
     kept = archive.load("digits-M-8-4-16", tmp_path)
     assert kept.networks == 4 and kept.iterations(1) == [0, 10, 20] and kept.iterations(2) == [0, 20]
     np.testing.assert_allclose(kept.filters(2, 20), population.filters(2, 20), rtol=1e-3, atol=1e-7)

@@ -5,36 +5,42 @@ Reads arguments, calls the module that does the work, prints one line per error;
 import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
 
-from topo import book
+from topo import book, parameters
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def add_book(commands):
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # what `add_subparsers` returns; it has no public name
+
+
+def add_book(commands: Commands) -> None:
     """`book`: execute the chapters and render the pages."""
 
-    def action(arguments):
+    def action(arguments: argparse.Namespace) -> None:
         book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh)
 
     parser = commands.add_parser("book", help="execute the chapters and render the book")
     parser.add_argument("--out", metavar="FOLDER", help="where the pages go (default: _build/html)")
-    parser.add_argument("--chapters", nargs="*", metavar="CHAPTER", help="execute only these; the others keep the outputs they have")
+    only = "execute only these; the others keep the outputs they have"
+    parser.add_argument("--chapters", nargs="*", metavar="CHAPTER", help=only)
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="chapters executed at a time (default: 2)")
     parser.add_argument("--refresh", action="store_true", help="save the outputs into the chapters, too")
     parser.set_defaults(action=action)
 
 
-def add_run(commands):
+def add_run(commands: Commands) -> None:
     """`run`: execute one chapter with changed parameters."""
 
-    def action(arguments):
+    def action(arguments: argparse.Namespace) -> None:
         path = book.chapter(arguments.chapter)
-        kinds = {parameter.name: parameter.kind for parameter in book.chapter_parameters(path)}
-        overrides = {name: book.parse_value(text, kinds.get(name)) for name, text in arguments.parameters}
+        kinds = {each.name: each.kind for each in parameters.chapter_parameters(path)}
+        overrides = {name: parameters.parse_value(text, kinds.get(name)) for name, text in arguments.parameters}
         print(book.run_chapter(path, overrides, arguments.out or book.default_output(path, overrides)))
 
     parser = commands.add_parser("run", help="execute one chapter, with changed parameters, into a copy")
@@ -43,19 +49,20 @@ def add_run(commands):
         "-p", "--parameter", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="a parameter and its value as Python writes it, such as 100, 1e-3 or '[1, 2]'; may be repeated",
     )  # fmt: skip
-    parser.add_argument("-o", "--out", metavar="OUT.ipynb", help="the executed copy (default: below _build/runs, named after the parameters)")
+    copy = "the executed copy (default: below _build/runs, named after the parameters)"
+    parser.add_argument("-o", "--out", metavar="OUT.ipynb", help=copy)
     parser.set_defaults(action=action)
 
 
-def add_train(commands):
+def add_train(commands: Commands) -> None:
     """`train`: train populations, or go on with them, and write their archives."""
 
-    def action(arguments):
-        from topo import archive, campaign
+    def action(arguments: argparse.Namespace) -> None:
+        from topo import archive, campaign, populations
 
         for name in arguments.names:
-            campaign.population(name)
-        names = arguments.names or campaign.POPULATIONS
+            populations.plan(name)
+        names = arguments.names or populations.POPULATIONS
         folder = arguments.out or archive.DATA
         changes = {name: getattr(arguments, name) for name in _TRAINING if getattr(arguments, name) is not None}
         if arguments.list:
@@ -63,38 +70,45 @@ def add_train(commands):
                 raise ValueError("--list goes with --workers and --out only")
             _print_table(campaign.listing(names, folder, arguments.workers))
             return
-        wanted = {name: campaign.population(name, **changes) for name in names}
-        for name, population in wanted.items():
-            campaign.check_replaces(name, population, folder)
+        plans = {name: populations.plan(name, **changes) for name in names}
+        for name, plan in plans.items():
+            populations.check_replaces(name, plan, folder)
         rows = []
-        for name, population in wanted.items():
-            trained = campaign.train(population, arguments.workers, arguments.scheduler)
-            path = campaign.keep(name, population, trained, folder)
-            accuracy = 100 * trained.accuracy[population.iterations]
+        for name, plan in plans.items():
+            trained = campaign.train(plan, arguments.workers, arguments.scheduler)
+            path = populations.keep(name, plan, trained, folder)
+            accuracy = 100 * trained.accuracy[int(plan.iterations)]
             rows.append({
-                "archive": path, "networks": len(trained.members), "iterations": population.iterations,
-                "test accuracy (%)": f"{accuracy.mean():.2f}", "lowest": f"{accuracy.min():.2f}", "highest": f"{accuracy.max():.2f}",
+                "archive": path, "networks": len(trained.members), "iterations": plan.iterations,
+                "test accuracy (%)": f"{accuracy.mean():.2f}",
+                "lowest": f"{accuracy.min():.2f}", "highest": f"{accuracy.max():.2f}",
                 "left out": ", ".join(f"{member} (at {s})" for member, s in trained.left_out.items()) or "none",
             })  # fmt: skip
         _print_table(rows)
 
-    parser = commands.add_parser("train", help="train populations and write their archives; resumes where it was stopped")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="populations, such as mnist-M-64-32-64 (default: all of the book)")
-    parser.add_argument("--list", action="store_true", help="train nothing; say what is archived, and what the rest would cost here")
+    purpose = "train populations and write their archives; resumes where it was stopped"
+    parser = commands.add_parser("train", help=purpose)
+    which = "populations, such as mnist-M-64-32-64 (default: all of the book)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=which)
+    listing = "train nothing; say what is archived, and what the rest would cost here"
+    parser.add_argument("--list", action="store_true", help=listing)
     for name, (kind, text) in _TRAINING.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="VALUE", help=text)
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--workers", type=_positive, metavar="N", help="worker processes here (default: one a processor)")
-    place.add_argument("--scheduler", metavar="ADDRESS", help="train on a Dask cluster instead, such as tcp://host:8786")
+    here = "worker processes here (default: one a processor)"
+    place.add_argument("--workers", type=_positive, metavar="N", help=here)
+    there = "train on a Dask cluster instead, such as tcp://host:8786"
+    place.add_argument("--scheduler", metavar="ADDRESS", help=there)
     parser.add_argument("--out", metavar="FOLDER", help="where the archives go (default: data)")
     parser.set_defaults(action=action)
 
 
-def _print_table(rows):
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows, dicts with the same keys, in columns; numbers to the right."""
     texts = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts)]
-    right = [isinstance(value, (int, float)) or str(value).replace(".", "").isdigit() for value in rows[0].values()]
+    first = rows[0].values()
+    right = [isinstance(value, (int, float)) or str(value).replace(".", "").isdigit() for value in first]
     for line in texts:
         print("  ".join(text.rjust(n) if r else text.ljust(n) for text, n, r in zip(line, widths, right)).rstrip())
 
@@ -105,21 +119,21 @@ _TRAINING = {
     "seed": (int, "seed of the population (default: 0)"),
     "batch": (int, "images to a minibatch (default: 128)"),
     "learning_rate": (float, "of the optimizer (default: Adam 0.001 for M, SGD 0.1 for C, Adam 0.0005 for D)"),
-    "dataset": (str, "mnist, cifar10, cifar10-gray or digits (default: the population's own)"),
+    "dataset": (str, "such as cifar10 or digits; any other word lists them all (default: the population's own)"),
 }
 
 
-def _positive(text):
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not allowed: at least 1")
     return number
 
 
-def add_data(commands):
+def add_data(commands: Commands) -> None:
     """`data`: find or download the data sets, and verify them."""
 
-    def action(arguments):
+    def action(arguments: argparse.Namespace) -> None:
         from topo import datasets
 
         for name in arguments.names or datasets.COLLECTIONS:
@@ -130,21 +144,23 @@ def add_data(commands):
                 print(datasets.find(file))
 
     parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10, natural-patches, vgg (default: all)")
+    names = "such as mnist or vgg; any other word lists them all (default: all)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.set_defaults(action=action)
 
 
-def add_inspect(commands):
+def add_inspect(commands: Commands) -> None:
     """`inspect`: look at the layers of any network, and write a report."""
 
-    def action(arguments):
+    def action(arguments: argparse.Namespace) -> None:
         from topo import figures, inspection, pretrained
 
         figures.use_style()
         weights = pretrained.obtain(arguments.weights)
         layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
         out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
-        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=lambda name: print(f"{name} …", file=sys.stderr))
+        say = lambda name: print(f"{name} …", file=sys.stderr)
+        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=say)
         print(inspection.summary(findings))
         for name, why in {**inspection.skipped(findings), **weights.skipped}.items():
             print(f"not looked at: {name}: {why}")
@@ -152,25 +168,33 @@ def add_inspect(commands):
             print(f"missing from the file: {', '.join(weights.missing)}")
         print(*inspection.write_report(weights, findings, out), sep="\n")
 
-    parser = commands.add_parser("inspect", help="look at the filters of any network, layer by layer, and write a report")
-    parser.add_argument("weights", metavar="WEIGHTS", help="a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book")
+    purpose = "look at the filters of any network, layer by layer, and write a report"
+    parser = commands.add_parser("inspect", help=purpose)
+    what = "a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book"
+    parser.add_argument("weights", metavar="WEIGHTS", help=what)
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
-    parser.add_argument("-k", type=int, default=100, help="neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)")
-    parser.add_argument("-p", type=float, default=0.1, help="fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)")
-    parser.add_argument("--out", metavar="FOLDER", help="where report.html and layers.csv go (default: below _build/inspect)")
+    k = "neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)"
+    p = "fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)"
+    parser.add_argument("-k", type=int, default=100, help=k)
+    parser.add_argument("-p", type=float, default=0.1, help=p)
+    where = "where report.html and layers.csv go (default: below _build/inspect)"
+    parser.add_argument("--out", metavar="FOLDER", help=where)
     parser.set_defaults(action=action)
 
 
 COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status: 0, 1 where the work failed, 2 where an argument is not allowed."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line, of sys.argv where `words` is None.
+
+    Returns the exit status: 0; 1 where the work failed; 2 where an argument is not allowed; 130 after Ctrl-C.
+    """
     parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
-    arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if arguments is None else arguments))
+    arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
     try:
         arguments.action(arguments)
     except book.BookError as error:
@@ -185,7 +209,7 @@ def main(arguments=None):
     return 0
 
 
-def _keep_negative_values(words):
+def _keep_negative_values(words: Sequence[str]) -> list[str]:
     """Argparse takes -1e-3 for an option; a space in front keeps it a value."""
     return [f" {word}" if re.match(r"-[\d.]", word) else word for word in words]
 

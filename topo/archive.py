@@ -4,47 +4,24 @@ Knows names, checksums and bytes on disk; must not know how a network was traine
 """
 import hashlib
 import json
-import os
-import time
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Float64
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from topo.filters import spatial_filters
+from topo.files import write_atomically
+from topo.filters import normalize, spatial_filters
+from topo.types import Kernels, Whole
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 MANIFEST = "MANIFEST.json"
 
 
-def write_atomically(path, content):
-    """Write bytes to `path` so that it holds either the old content or all of the new, even after a power cut.
-
-    Folders that are missing are made. Raises OSError, naming `path`, where it cannot be written.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise type(error)(f"{path} could not be written ({error.strerror or error}); what it held before is still there") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def manifest(folder=DATA):
+def manifest(folder: str | Path = DATA) -> dict[str, dict[str, Any]]:
     """What the archives in `folder` hold, as {name: entry}; {} where there is no manifest.
 
     An entry has the file's name, bytes and sha256, and what the trainer said of the population.
@@ -53,21 +30,20 @@ def manifest(folder=DATA):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _key(layer, iteration):
+def _key(layer: Whole, iteration: Whole) -> str:
     return f"layer{layer}/iteration{iteration:06d}"
 
 
-def write(name, kernels, description, folder=DATA):
+def write(name: str, kernels: Kernels, description: Mapping[str, Any], folder: str | Path = DATA) -> Path:
     """Write an archive and its manifest entry; both atomically, the manifest last.
 
     name: letters, digits and hyphens.
-    kernels: {layer: {iteration: (networks, h, w, in, out) float}}; stored as float16. Some may be of the first
-        networks only.
+    kernels: of every layer and iteration, stored as float16; some may be of the first networks only.
     description: what can be said in JSON about the population; kept in the manifest.
     Returns the path. Raises ValueError where a kernel is not finite in float16.
     """
     folder = Path(folder)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for layer, snapshots in sorted(kernels.items()):
         for iteration, kernel in sorted(snapshots.items()):
             half = np.ascontiguousarray(kernel, np.float16)
@@ -84,7 +60,7 @@ def write(name, kernels, description, folder=DATA):
     return path
 
 
-def load(name, folder=DATA):
+def load(name: str, folder: str | Path = DATA) -> "Archive":
     """The Archive called `name`, such as "mnist-M-64-32-64", its checksum verified.
 
     Raises FileNotFoundError for a name that is not in the manifest, naming those that are; ValueError where the
@@ -93,7 +69,8 @@ def load(name, folder=DATA):
     folder = Path(folder)
     entries = manifest(folder)
     if name not in entries:
-        raise FileNotFoundError(f"archive {name!r} is not in {folder / MANIFEST}; there are: {', '.join(entries) or 'none'}")
+        there = ", ".join(entries) or "none"
+        raise FileNotFoundError(f"archive {name!r} is not in {folder / MANIFEST}; there are: {there}")
     path = folder / entries[name]["file"]
     if not path.exists():
         raise FileNotFoundError(f"archive {name!r}: {path} is missing; `python -m topo train {name}` makes it anew")
@@ -103,43 +80,43 @@ def load(name, folder=DATA):
 
 
 class Archive:
-    """Kernels of a population at the iterations that were kept.
+    """Kernels of a population at the iterations that were kept; description: the manifest's entry."""
 
-    name: str; description: the manifest's entry, a dict.
-    """
-
-    def __init__(self, name, path, description):
+    def __init__(self, name: str, path: Path, description: Mapping[str, Any]) -> None:
         self.name, self.description, self._path = name, description, path
         with safe_open(path, "numpy") as file:
             keys = [key.removeprefix("layer").split("/iteration") for key in file.keys()]
-        self._iterations = {}
+        self._iterations: dict[int, list[int]] = {}
         for layer, iteration in sorted((int(a), int(b)) for a, b in keys):
             self._iterations.setdefault(layer, []).append(iteration)
 
-    def __repr__(self):
-        return f"<Archive {self.name}: {self.networks} networks, layers {self.layers}, iterations {self.iterations(self.layers[0])}>"
+    def __repr__(self) -> str:
+        kept = self.iterations(self.layers[0])
+        return f"<Archive {self.name}: {self.networks} networks, layers {self.layers}, iterations {kept}>"
 
     @property
-    def layers(self):
-        """The convolutional layers kept, numbered from 1: a list of int."""
+    def layers(self) -> list[int]:
+        """The convolutional layers kept, numbered from 1."""
         return list(self._iterations)
 
     @property
-    def networks(self):
+    def networks(self) -> int:
         """How many networks the population has."""
         return len(self.description["members"])
 
-    def iterations(self, layer=1):
-        """The batch iterations at which this layer was kept, ascending: a list of int."""
+    def iterations(self, layer: Whole = 1) -> list[int]:
+        """The batch iterations at which this layer was kept, ascending."""
         if layer not in self._iterations:
             raise ValueError(f"archive {self.name} has no layer {layer}; it has {self.layers}")
-        return list(self._iterations[layer])
+        return list(self._iterations[int(layer)])
 
-    def kernels(self, layer=1, iteration=None, networks=None):
-        """Kernels (networks, h, w, in, out) float32 of one layer.
+    def kernels(
+        self, layer: Whole = 1, iteration: Whole | None = None, networks: Whole | None = None
+    ) -> Float32[np.ndarray, "networks height width inputs outputs"]:
+        """Kernels of one layer.
 
         iteration: one of `iterations(layer)`; the last where None. networks: only the first so many; where None, all
-        that were kept, which of the deeper layers may be fewer than `networks`.
+        that were kept. Of the deeper layers fewer networks may have been kept than the population has.
         Raises ValueError naming what there is.
         """
         kept = self.iterations(layer)
@@ -150,20 +127,35 @@ class Archive:
             stored = file.get_slice(_key(layer, iteration))
             held = stored.get_shape()[0]
             if networks is not None and not 1 <= networks <= held:
-                raise ValueError(f"archive {self.name} has layer {layer} at iteration {iteration} of {held} networks; networks = {networks} is not within 1..{held}")
-            return stored[: networks or held].astype(np.float32)
+                raise ValueError(
+                    f"archive {self.name} has layer {layer} at iteration {iteration} of {held} networks; "
+                    f"networks = {networks} is not within 1..{held}"
+                )
+            return stored[: int(networks or held)].astype(np.float32)
 
-    def filters(self, layer=1, iteration=None, networks=None):
-        """Spatial filters (networks * in * out, h * w) float32, network by network (section 1), as trained.
-
-        Arguments and errors as in `kernels`.
-        """
+    def filters(
+        self, layer: Whole = 1, iteration: Whole | None = None, networks: Whole | None = None
+    ) -> Float32[np.ndarray, "filters pixels"]:
+        """Spatial filters, network by network (section 1), as trained. Arguments and errors as in `kernels`."""
         return np.concatenate([spatial_filters(kernel) for kernel in self.kernels(layer, iteration, networks)])
 
-    def accuracy(self, iteration=None):
-        """Test accuracy of each network, (networks,) float64 in [0, 1], at the last iteration it was measured or at `iteration`."""
+    def clouds(
+        self, layer: Whole = 1, iteration: Whole | None = None, networks: Whole | None = None
+    ) -> list[Float32[np.ndarray, "_points dim"]]:
+        """The point cloud of each network, so that networks can be drawn at random.
+
+        A cloud holds the network's spatial filters, centred and normalised; constant filters are left out, so that
+        clouds may differ in their number of points. Arguments and errors as in `kernels`.
+        """
+        return [normalize(spatial_filters(kernel)) for kernel in self.kernels(layer, iteration, networks)]
+
+    def accuracy(self, iteration: Whole | None = None) -> Float64[np.ndarray, "networks"]:
+        """Test accuracy of each network, from 0 to 1.
+
+        iteration: one at which it was measured, the last of them where None. Raises ValueError naming those.
+        """
         measured = {int(key): value for key, value in self.description["accuracy"].items()}
         iteration = max(measured) if iteration is None else iteration
         if iteration not in measured:
             raise ValueError(f"archive {self.name} has no accuracy at iteration {iteration}; it has {sorted(measured)}")
-        return np.array(measured[iteration])
+        return np.array(measured[int(iteration)])

@@ -1,6 +1,6 @@
 """Data sets: find them, fetch them from their official homes, verify and parse them.
 
-Knows file formats and checksums; must not know about networks or training.
+Knows file formats, checksums and classes; must not know about networks or training.
 """
 import gzip
 import hashlib
@@ -8,11 +8,16 @@ import os
 import tarfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Real, UInt8
+
+from topo.checks import check_whole
+from topo.types import Seed, Whole
 
 _GRAY = (0.2989, 0.5870, 0.1140)  # of red, green and blue; MATLAB's and TensorFlow's
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -20,13 +25,29 @@ CACHE = REPOSITORY / "data" / "cache"
 
 
 class Dataset(NamedTuple):
-    """Images as (n, height, width, channels) uint8, labels as (n,) uint8."""
+    """Images whose values lie from 0 to 255, and the numbers of their classes.
+
+    classes: how many there are; a label is a whole number from 0 to classes - 1. A network has as many outputs.
+    """
 
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_images: Real[np.ndarray, "images height width channels"]
+    train_labels: UInt8[np.ndarray, "images"]
+    test_images: Real[np.ndarray, "tests height width channels"]
+    test_labels: UInt8[np.ndarray, "tests"]
+    classes: int = 10
+
+
+def check_labels(data: Dataset) -> None:
+    """Raise ValueError where a label of `data`, of training or testing, is no whole number from 0 to classes - 1."""
+    check_whole(data.classes, "classes", 1)
+    for part, labels in (("training", data.train_labels), ("test", data.test_labels)):
+        outside = np.asarray(labels)[~np.isin(labels, np.arange(data.classes))]
+        if len(outside):
+            raise ValueError(
+                f"label {outside[0]} among the {part} labels of data set {data.name!r} is not allowed: "
+                f"it has {data.classes} classes, 0 to {data.classes - 1}"
+            )
 
 
 @dataclass(frozen=True)
@@ -35,17 +56,19 @@ class RemoteFile:
 
     checksum: of the content by `algorithm`, after decompression where the name ends in .gz but not in .tar.gz (the
     header of a .gz holds a date).
+    compressed: whether the checksum is of a .gz file as it is stored, where its home publishes only that one.
     """
 
     path: str
     checksum: str
-    urls: tuple = ()
+    urls: tuple[str, ...] = ()
     algorithm: str = "sha256"
+    compressed: bool = False
 
-    def digest(self, path):
+    def digest(self, path: str | Path) -> str:
         """The checksum of what is at `path`. Raises OSError or EOFError where it is no complete gzip file."""
-        compressed = self.path.endswith(".gz") and not self.path.endswith(".tar.gz")
-        with (gzip.open if compressed else open)(path, "rb") as stream:
+        unpacked = self.path.endswith(".gz") and not self.path.endswith(".tar.gz") and not self.compressed
+        with gzip.open(path, "rb") if unpacked else open(path, "rb") as stream:
             digest = hashlib.new(self.algorithm)
             for piece in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(piece)
@@ -59,30 +82,50 @@ class PackedFile(RemoteFile):
     record: bytes; where positive, the checksum is of the first byte of each record only, which is its label.
     """
 
-    archive: RemoteFile = None
+    archive: RemoteFile = field(kw_only=True)
     record: int = 0
 
-    def digest(self, path):
+    def digest(self, path: str | Path) -> str:
         if not self.record:
             return super().digest(path)
         return hashlib.new(self.algorithm, Path(path).read_bytes()[:: self.record]).hexdigest()
 
 
-def _mnist(name, sha256):
+def _mnist(name: str, sha256: str) -> RemoteFile:
     homes = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
     return RemoteFile(f"mnist/{name}", sha256, tuple(home + name for home in homes))
 
 
-def _patches(name, sha256):
+def _fashion_mnist(name: str, md5: str) -> RemoteFile:
+    homes = (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    )
+    return RemoteFile(f"fashion-mnist/{name}", md5, tuple(home + name for home in homes), "md5", compressed=True)
+
+
+def _patches(name: str, sha256: str) -> RemoteFile:
     home = "https://raw.githubusercontent.com/appliedtopology/javaplex/master/data/natural_images/"
     return RemoteFile(f"natural_patches/{name}", sha256, (home + name,))
 
 
+_MNIST_CHECKSUMS = {
+    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
 MNIST = {
-    "train_images": _mnist("train-images-idx3-ubyte.gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train_labels": _mnist("train-labels-idx1-ubyte.gz", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "test_images": _mnist("t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "test_labels": _mnist("t10k-labels-idx1-ubyte.gz", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    part: _mnist(name, checksum)
+    for part, (name, checksum) in zip(
+        ("train_images", "train_labels", "test_images", "test_labels"), _MNIST_CHECKSUMS.items()
+    )
+}
+FASHION_MNIST = {
+    "train_images": _fashion_mnist("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train_labels": _fashion_mnist("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    "test_images": _fashion_mnist("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    "test_labels": _fashion_mnist("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
 }
 NATURAL_PATCHES = {
     "n50000": _patches("n50000Dct.mat", "a9bc27a5fc8a1bb44ef97ebb839532f36e5f3cb3d68240e28a659a0b6a6997a7"),
@@ -90,7 +133,10 @@ NATURAL_PATCHES = {
     "X(15,30)": _patches("nk15c30Dct.mat", "12a49a644d0745b69eb4a921c08c7db2365a41823b0500764be3f1012a7d93fd"),
 }
 _CIFAR10_ARCHIVE = RemoteFile(
-    "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",), "md5"
+    "cifar-10-binary.tar.gz",
+    "c32a1d4ab5d03f1284b67883e8d87530",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    "md5",
 )
 _CIFAR10_RECORD = 1 + 3 * 32 * 32
 _CIFAR10_CHECKSUMS = {
@@ -104,11 +150,17 @@ _CIFAR10_CHECKSUMS = {
 CIFAR10 = {
     # Of the test batch the labels are checked: its images only lend an accuracy, and the archive's own checksum
     # vouches for those that are downloaded.
-    name: PackedFile(f"cifar-10-batches-bin/{name}.bin", checksum, archive=_CIFAR10_ARCHIVE, record=_CIFAR10_RECORD * (name == "test_batch"))
+    name: PackedFile(
+        f"cifar-10-batches-bin/{name}.bin",
+        checksum,
+        archive=_CIFAR10_ARCHIVE,
+        record=_CIFAR10_RECORD * (name == "test_batch"),
+    )
     for name, checksum in _CIFAR10_CHECKSUMS.items()
 }
 
-def _vgg(name, md5):
+
+def _vgg(name: str, md5: str) -> RemoteFile:
     file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     home = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/"
     return RemoteFile(f"vgg/{file}", md5, (home + file,), "md5")
@@ -119,17 +171,15 @@ VGG = {  # trained on ImageNet, without their dense layers
     "vgg19": _vgg("vgg19", "253f8cb515780f3b799900260a226db6"),
 }
 
-COLLECTIONS = {"mnist": MNIST, "cifar10": CIFAR10, "natural-patches": NATURAL_PATCHES, "vgg": VGG}
 
-
-def folders():
+def folders() -> list[Path]:
     """The folders searched for data sets, in order: $TOPO_DATA where it is set, then data/cache."""
     chosen = os.environ.get("TOPO_DATA")
     return [Path(chosen).expanduser(), CACHE] if chosen else [CACHE]
 
 
-def find(file, download=True):
-    """Path of a verified RemoteFile: from `folders()`, else downloaded into the first of them.
+def find(file: RemoteFile, download: bool = True) -> Path:
+    """Path of a verified file: from `folders()`, else downloaded into the first of them.
 
     Raises FileNotFoundError, saying how to get the file, where it is absent and cannot be downloaded, and
     ValueError where a file that is there has other content than the official one.
@@ -140,26 +190,33 @@ def find(file, download=True):
             _verify(file, path)
             return path
     if not download:
-        raise FileNotFoundError(_how_to_get(getattr(file, "archive", file), "downloading is switched off"))
+        missing = file.archive if isinstance(file, PackedFile) else file
+        raise FileNotFoundError(_how_to_get(missing, "downloading is switched off"))
     return fetch(file, folders()[0] / file.path)
 
 
-def _verify(file, path):
+def _verify(file: RemoteFile, path: Path) -> None:
     try:
         found = file.digest(path)
     except (OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it and it will be fetched again") from None
     if found != file.checksum:
-        raise ValueError(f"{path} is not the official file: {file.algorithm} {found} instead of {file.checksum}; delete it and it will be fetched again")
+        raise ValueError(
+            f"{path} is not the official file: {file.algorithm} {found} instead of {file.checksum}; "
+            "delete it and it will be fetched again"
+        )
 
 
-def _how_to_get(file, reason):
+def _how_to_get(file: RemoteFile, reason: object) -> str:
     places = " or ".join(str(folder / file.path) for folder in folders())
-    return f"{file.path} is not here and could not be downloaded ({reason}). Get it from {file.urls[0]} and put it at {places}, or set TOPO_DATA to the folder that holds it."
+    return (
+        f"{file.path} is not here and could not be downloaded ({reason}). Get it from {file.urls[0]} and put it at "
+        f"{places}, or set TOPO_DATA to the folder that holds it."
+    )
 
 
-def fetch(file, target, progress=True):
-    """Download a RemoteFile to `target`, resuming what an earlier try left, and verify it before it takes its name.
+def fetch(file: RemoteFile, target: str | Path, progress: bool = True) -> Path:
+    """Download a file to `target`, resuming what an earlier try left, and verify it before it takes its name.
 
     A PackedFile is taken out of its archive, which is found or downloaded like any other file. Returns the path. Raises
     FileNotFoundError where no home answers, ValueError where the content is wrong.
@@ -169,7 +226,7 @@ def fetch(file, target, progress=True):
     if isinstance(file, PackedFile):
         return _unpack(file, target)
     part = target.with_name(target.name + ".part")
-    reason = "no address"
+    reason: object = "no address"
     for url in file.urls:
         try:
             _download(url, part, progress)
@@ -187,11 +244,14 @@ def fetch(file, target, progress=True):
     raise FileNotFoundError(_how_to_get(file, reason))
 
 
-def _unpack(file, target):
+def _unpack(file: PackedFile, target: Path) -> Path:
     packed = find(file.archive)
     try:
         with tarfile.open(packed) as archive:
-            content = archive.extractfile(file.path).read()
+            member = archive.extractfile(file.path)
+            if member is None:
+                raise tarfile.TarError(f"{file.path} is no file")
+            content = member.read()
     except (EOFError, KeyError, tarfile.TarError) as error:
         raise ValueError(f"{packed} cannot be unpacked ({error}); delete it and it will be fetched again") from None
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -200,7 +260,7 @@ def _unpack(file, target):
     return part.replace(target)
 
 
-def _download(url, part, progress):
+def _download(url: str, part: Path, progress: bool) -> None:
     from tqdm import tqdm
 
     have = part.stat().st_size if part.exists() else 0
@@ -225,7 +285,7 @@ def _download(url, part, progress):
         raise ConnectionError(f"{url} ended after {part.stat().st_size} of {total} bytes; the same call resumes")
 
 
-def _idx(path):
+def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """An array of unsigned bytes out of a gzipped IDX file."""
     raw = gzip.decompress(path.read_bytes())
     if raw[:3] != b"\0\0\x08":
@@ -235,20 +295,30 @@ def _idx(path):
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def mnist(download=True):
-    """MNIST: 60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges).
+def mnist(download: bool = True) -> Dataset:
+    """MNIST: 60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges). Raises as `find` does."""
+    return _idx_dataset("mnist", MNIST, download)
 
-    Returns a Dataset. Raises as `find` does.
+
+def fashion_mnist(download: bool = True) -> Dataset:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28, ten kinds of clothes (Xiao et al. 2017).
+
+    Raises as `find` does.
     """
-    parts = {name: _idx(find(file, download)) for name, file in MNIST.items()}
-    images = {name: part[..., None] if part.ndim == 3 else part for name, part in parts.items()}
-    return Dataset("mnist", **images)
+    return _idx_dataset("fashion-mnist", FASHION_MNIST, download)
 
 
-def digits():
+def _idx_dataset(name: str, files: Mapping[str, RemoteFile], download: bool) -> Dataset:
+    """A Dataset of gray images out of four IDX files; files: {field of Dataset: RemoteFile}."""
+    parts = {part: _idx(find(file, download)) for part, file in files.items()}
+    train, test = (parts[part][..., None] for part in ("train_images", "test_images"))
+    return Dataset(name, train, parts["train_labels"], test, parts["test_labels"])
+
+
+def digits() -> Dataset:
     """scikit-learn's bundled 8x8 digits, 1,500 for training and 297 for testing: the stand-in that needs no file.
 
-    Returns a Dataset; the 17 gray levels are stretched over 0..255.
+    The 17 gray levels are stretched over 0..255.
     """
     from sklearn.datasets import load_digits
 
@@ -258,67 +328,100 @@ def digits():
     return Dataset("digits", images[:1500], labels[:1500], images[1500:], labels[1500:])
 
 
-def cifar10(download=True):
+def cifar10(download: bool = True) -> Dataset:
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in colour (Krizhevsky 2009), from the binary version.
 
-    Returns a Dataset. Raises as `find` does.
+    Raises as `find` does.
     """
     batches = [_cifar_batch(find(CIFAR10[name], download)) for name in CIFAR10]
     images, labels = (np.concatenate(parts) for parts in zip(*batches[:-1]))
     return Dataset("cifar10", images, labels, *batches[-1])
 
 
-def _cifar_batch(path):
+def _cifar_batch(path: Path) -> tuple[UInt8[np.ndarray, "images 32 32 3"], UInt8[np.ndarray, "images"]]:
     """Images and labels out of a file of the binary version: a label's byte, then red, green and blue planes."""
     records = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
 
 
-def cifar10_gray(download=True):
+def cifar10_gray(download: bool = True) -> Dataset:
     """CIFAR-10 in gray: 0.2989 red + 0.5870 green + 0.1140 blue (section 5.2.1), not rounded.
 
-    Returns a Dataset whose images are (n, 32, 32, 1) float32 from 0 to 255. Raises as `find` does.
+    The images are float32. Raises as `find` does.
     """
-    colour = cifar10(download)
-    train, test = ((images @ np.array(_GRAY, np.float32))[..., None] for images in (colour.train_images, colour.test_images))
+    colour, weights = cifar10(download), np.array(_GRAY, np.float32)
+    train, test = ((images @ weights)[..., None] for images in (colour.train_images, colour.test_images))
     return Dataset("cifar10-gray", train, colour.train_labels, test, colour.test_labels)
 
 
-LOADERS = {"mnist": mnist, "digits": digits, "cifar10": cifar10, "cifar10-gray": cifar10_gray}
+@dataclass(frozen=True)
+class Source:
+    """A data set of images: how it is had, and what is known of it before it is there.
+
+    load: function without arguments that returns its Dataset; shape: of the training images, (count, height, width,
+    channels); dtype: of the images; classes: how many, the labels are 0 to classes - 1;
+    files: {name: RemoteFile}, what `python -m topo data` finds or fetches for it.
+    """
+
+    load: Callable[[], Dataset]
+    shape: tuple[int, int, int, int]
+    dtype: type = np.uint8
+    classes: int = 10
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
-def load(name):
-    """The Dataset called `name`, one of LOADERS. Raises ValueError for another name."""
-    if name not in LOADERS:
-        raise ValueError(f"data set {name!r} is not one of {', '.join(LOADERS)}")
-    return LOADERS[name]()
-
-
-SHAPES = {  # of the training images
-    "mnist": (60_000, 28, 28, 1), "digits": (1500, 8, 8, 1), "cifar10": (50_000, 32, 32, 3), "cifar10-gray": (50_000, 32, 32, 1),
+# Adding a data set is one entry here; CONTRIBUTING.md has the steps.
+SOURCES = {
+    "mnist": Source(mnist, (60_000, 28, 28, 1), files=MNIST),
+    "fashion-mnist": Source(fashion_mnist, (60_000, 28, 28, 1), files=FASHION_MNIST),
+    "digits": Source(digits, (1500, 8, 8, 1)),
+    "cifar10": Source(cifar10, (50_000, 32, 32, 3), files=CIFAR10),
+    "cifar10-gray": Source(cifar10_gray, (50_000, 32, 32, 1), np.float32),  # of the files of cifar10
+}
+# What `python -m topo data` finds or fetches: {name: {part: RemoteFile}}.
+COLLECTIONS: dict[str, Mapping[str, RemoteFile]] = {
+    **{name: each.files for name, each in SOURCES.items() if each.files},
+    "natural-patches": NATURAL_PATCHES,
+    "vgg": VGG,
 }
 
 
-def stand_in(name):
-    """Noise in the shape and the number format of the data set called `name`, to take times by without having it.
+def source(name: str) -> Source:
+    """The Source called `name`, one of SOURCES. Raises ValueError for another name."""
+    if name not in SOURCES:
+        raise ValueError(f"data set {name!r} is not one of {', '.join(SOURCES)}")
+    return SOURCES[name]
 
-    Returns a Dataset; ten classes. Raises ValueError for a name that is not in LOADERS.
+
+def load(name: str) -> Dataset:
+    """The Dataset called `name`, one of SOURCES.
+
+    Raises ValueError for another name or where a label is none of the classes, and as `find` does.
     """
-    if name not in LOADERS:
-        raise ValueError(f"data set {name!r} is not one of {', '.join(LOADERS)}")
-    count, *shape = SHAPES[name]
+    known = source(name)
+    data = known.load()._replace(classes=known.classes)
+    check_labels(data)
+    return data
+
+
+def stand_in(name: str) -> Dataset:
+    """Noise in the shape and the number format of the data set called `name`, to measure times without having it.
+
+    It has as many classes. Raises ValueError for a name that is not in SOURCES.
+    """
+    known = source(name)
+    count, *shape = known.shape
     generator = np.random.default_rng(0)
-    kind = np.float32 if name == "cifar10-gray" else np.uint8
-    images = np.resize(generator.integers(0, 256, (500, *shape)).astype(kind), (count, *shape))
-    labels = np.resize(generator.integers(0, 10, 500).astype(np.uint8), count)
-    return Dataset(name, images, labels, images[:500], labels[:500])
+    images: np.ndarray = np.resize(generator.integers(0, 256, (500, *shape)).astype(known.dtype), (count, *shape))
+    labels = np.resize(generator.integers(0, known.classes, 500).astype(np.uint8), count)
+    return Dataset(name, images, labels, images[:500], labels[:500], known.classes)
 
 
-def natural_patches(name, download=True):
+def natural_patches(name: str, download: bool = True) -> Float64[np.ndarray, "points 8"]:
     """3x3 patches of natural images (Carlsson, Ishkhanov, de Silva, Zomorodian 2008), after van Hateren.
 
     name: "n50000" (50,000 high-contrast patches), "X(300,30)" or "X(15,30)" (dense cores of 15,000).
-    Returns (n, 8) float64: coordinates in the DCT basis of Lee, Pedersen and Mumford 2003.
+    Returns coordinates in the DCT basis of Lee, Pedersen and Mumford 2003, see `topo.spaces.dct_basis`.
     Raises ValueError for another name, and as `find` does.
     """
     from scipy.io import loadmat
@@ -334,10 +437,10 @@ PHOTOGRAPHS = ("china", "flower")
 _HIGH_CONTRAST = 5  # one patch in five is kept, as by Lee, Pedersen & Mumford
 
 
-def photograph(name):
+def photograph(name: str) -> Float64[np.ndarray, "427 640"]:
     """One of scikit-learn's two bundled photographs in gray: "china", a temple, or "flower", a dahlia.
 
-    Returns (427, 640) float64 from 0 to 255, as stored. Raises ValueError for another name.
+    Returns values from 0 to 255, as stored. Raises ValueError for another name.
     """
     from sklearn.datasets import load_sample_image
 
@@ -346,7 +449,7 @@ def photograph(name):
     return load_sample_image(f"{name}.jpg") @ np.array(_GRAY)
 
 
-def photograph_patches(n, seed, names=PHOTOGRAPHS):
+def photograph_patches(n: Whole, seed: Seed, names: Sequence[str] = PHOTOGRAPHS) -> Float64[np.ndarray, "points 9"]:
     """n random 3x3 patches of high contrast out of photographs, as many of each (after Lee, Pedersen & Mumford 2003).
 
     From each photograph five times as many are drawn, no two from the same place, and the fifth of the largest D-norm
@@ -354,8 +457,8 @@ def photograph_patches(n, seed, names=PHOTOGRAPHS):
     levels stay as they are stored: a photograph's 8 bits are no measurement of light, and their logarithm would
     mostly magnify how the dark ones were rounded.
 
-    n: whole number, at least len(names); seed: int or numpy Generator; names: of `photograph`, without repetition.
-    Returns (n, 9) float64 gray levels, read row by row.
+    n: at least len(names); names: of `photograph`, without repetition.
+    Returns gray levels, read row by row.
     Raises ValueError for other names or for an n that the photographs are too few or too small for.
     """
     names = list(names)

@@ -2,122 +2,233 @@
 
 Knows point clouds and barcodes; must not know which network or layer a cloud comes from, nor how to draw.
 """
-from math import isfinite
-from numbers import Real
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Real, Shaped
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
+from topo.checks import as_points, check_fraction, check_number, check_whole
 from topo.density import densest, kept_count, kth_neighbor_distance
-from topo.filters import as_points, check_whole
-from topo.neighbors import climb
-from topo.persistence import bar_lengths, lazy_witness_barcode, loop_gap
+from topo.filters import normalize
+from topo.neighbors import merge_peaks
+from topo.persistence import bar_lengths, lazy_witness_barcode
+from topo.types import Barcode, CloudsLike, Number, Points, PointsLike, Row, Rows, Seed, Whole
 
 PAPER_POINTS = 6400  # first-layer filters of a hundred networks of 64, which the paper's k = 200 is meant for
 
 
-def scaled_k(k, n, reference=PAPER_POINTS):
+def scaled_k(k: Whole, n: Whole, reference: Whole = PAPER_POINTS) -> int:
     """The neighbour among n points that stands for the k-th among `reference`: the same share of the cloud.
 
-    k, n, reference: whole numbers, n 2 or more, the others 1 or more. Returns an int within 1..n - 1.
-    Raises TypeError or ValueError for others.
+    n is 2 or more, the others 1 or more. Returns a number from 1 to n - 1. Raises TypeError or ValueError for others.
     """
     check_whole(k, "k", 1)
     check_whole(n, "n", 2)
     check_whole(reference, "reference", 1)
-    return min(n - 1, max(1, round(k * n / reference)))
+    return int(min(n - 1, max(1, round(k * n / reference))))
 
 
-def _check_number(value, name, low, meaning):
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    if not (low <= value and isfinite(value)):
-        raise ValueError(f"{name} = {value} must be {meaning}, finite and {low} or more")
+# Loops
 
+class Verdict(NamedTuple):
+    """What `Loops.hold_out` returns.
 
-# Grids of density filtrations
-
-def gap(barcode, loops=1, floor=0.05):
-    """How much longer the `loops`-th longest bar of dimension 1 is than the next, or than `floor` if that is longer.
-
-    `topo.persistence.loop_gap` with a floor under its divisor. A few points may have one short bar and no other, whose
-    ratio is infinite; here it is small. A ratio of 3 asks for bars of at least 3 * floor, with 0.05 that is 0.15 for
-    points of norm 1, which is about as long as the longest bars of untrained filters.
-
-    barcode: as `topo.persistence.lazy_witness_barcode` returns it; loops: 1 or more; floor: in the unit of the points,
-    0 for `loop_gap` itself.
-    Returns a float without unit, 0 where there are fewer than `loops` bars.
-    Raises TypeError or ValueError for arguments out of range.
+    grid: the ratios of the cloud that chose the filtration, by k and p; k, p: the filtration that it chose.
+    core, barcode, ratio: those of the other cloud at that filtration.
     """
-    _check_number(floor, "floor", 0, "a length")
-    ratio = loop_gap(barcode, loops)
-    if not ratio or not floor:
-        return ratio
-    return min(ratio, float(bar_lengths(barcode, 1)[loops - 1] / floor))
+
+    grid: Float64[np.ndarray, "ks ps"]
+    k: Whole
+    p: Number
+    core: Points
+    barcode: Barcode
+    ratio: float
 
 
-def count_loops(barcode, most=5, least=3, floor=0.05):
-    """How many bars of dimension 1 stand out: the number, up to `most`, whose `gap` is largest, and 0 if that is less
-    than `least`.
+@dataclass(frozen=True)
+class Loops:
+    """How loops are measured: the one definition of a barcode, a ratio and a number of loops in the whole book.
 
-    barcode, floor: as for `gap`; most: 1 or more; least: the smallest ratio that counts.
-    Returns the number, an int, and the largest gap, a float. Raises as `gap` does.
+    The ratio for m loops is the length of the m-th longest bar of dimension 1, divided by the length of the next bar,
+    or by `floor` where the next bar is shorter or missing. The floor is needed because a few points may have one short
+    bar and no other. With a floor of 0.05, a ratio of 3 asks for bars of 0.15, for points of norm 1; that is about as
+    long as the longest bars of untrained filters.
 
-    >>> count_loops({1: np.array([[0.0, 0.45], [0.0, 0.39], [0.0, 0.36], [0.0, 0.03]])})[0]
-    3
-    """
-    check_whole(most, "most", 1)
-    gaps = [gap(barcode, loops, floor) for loops in range(1, most + 1)]
-    best_gap = max(gaps)
-    return (gaps.index(best_gap) + 1 if best_gap >= least else 0), best_gap
-
-
-def barcode_grid(points, ks, ps, landmarks=100, nu=1):
-    """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p.
-
-    One search for neighbours serves every k, and the points are sorted by density once for each; a p cuts that order.
-
-    points: (n, d), as `topo.filters.as_points` takes them; ks, ps: as `topo.density.densest` takes k and p;
-    landmarks: of the lazy witness complex, all the points where a filtration keeps fewer; nu: as for
-    `topo.persistence.lazy_witness_times`.
-    Returns (len(ks), len(ps)) object array of barcodes in dimensions 0 and 1.
-    Raises TypeError or ValueError for an empty grid, and as the functions it is made of.
-    """
-    points = as_points(points)
-    check_whole(landmarks, "landmarks", 1)
-    if not len(ks) or not len(ps):
-        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
-    grid = np.empty((len(ks), len(ps)), object)
-    for i, rho in enumerate(kth_neighbor_distance(points, ks)):
-        by_density = points[np.argsort(rho, kind="stable")]
-        for j, p in enumerate(ps):
-            core = by_density[: kept_count(p, len(points))]
-            grid[i, j] = lazy_witness_barcode(core, min(landmarks, len(core)), nu)
-    return grid
-
-
-def gap_grid(points, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05):
-    """`gap` of every barcode of a `barcode_grid`: where among the filtrations there are just so many loops.
-
-    Returns (len(ks), len(ps)) float64. Arguments and errors as in `barcode_grid` and `gap`.
+    landmarks: of the lazy witness complex (section 2); a cloud of fewer points takes all of them.
+    nu: as for `topo.persistence.lazy_witness_times`.
+    floor: the least length that a bar is compared with, in the unit of the points; 0 compares with the next bar only.
+    least: the smallest ratio that counts as a loop; most: how many loops are counted at most.
+    Raises TypeError or ValueError for a value out of range.
 
     >>> circle = np.stack([np.cos(np.arange(300)), np.sin(np.arange(300))], axis=1)
-    >>> gap_grid(circle, ks=[5, 10], ps=[1.0]).shape
-    (2, 1)
+    >>> loops = Loops(landmarks=20)
+    >>> loops.count(circle), loops.grid(circle, ks=[5, 10], ps=[1.0]).shape
+    (1, (2, 1))
     """
-    grid = barcode_grid(points, ks, ps, landmarks, nu)
-    return np.vectorize(lambda barcode: gap(barcode, loops, floor), otypes=[float])(grid)
+
+    landmarks: Whole = 100
+    nu: Whole = 1
+    floor: Number = 0.05
+    least: Number = 3.0
+    most: Whole = 5
+
+    def __post_init__(self) -> None:
+        check_whole(self.landmarks, "landmarks", 1)
+        check_whole(self.nu, "nu", 0)
+        check_number(self.floor, "floor", 0, "a length")
+        check_number(self.least, "least", 1, "a ratio")
+        check_whole(self.most, "most", 1)
+
+    def barcode(self, points: PointsLike) -> Barcode:
+        """Barcode of a cloud in dimensions 0 and 1: `topo.persistence.lazy_witness_barcode`, whose errors it raises."""
+        landmarks = min(self.landmarks, len(points))
+        return lazy_witness_barcode(points, landmarks, min(self.nu, landmarks))
+
+    def _lengths(self, cloud: PointsLike | Barcode) -> Float[np.ndarray, "bars"]:
+        return bar_lengths(cloud if isinstance(cloud, dict) else self.barcode(cloud), 1)
+
+    def ratio(self, cloud: PointsLike | Barcode, loops: Whole = 1) -> float:
+        """How much longer the `loops`-th longest bar of dimension 1 is than the next one, or than the floor.
+
+        cloud: points, or their barcode; loops: 1 or more.
+        Returns a number without unit, 0 where there are fewer than `loops` bars.
+        Raises TypeError or ValueError for another `loops`, and as `barcode` does.
+        """
+        check_whole(loops, "loops", 1)
+        lengths = self._lengths(cloud)
+        if len(lengths) < loops:
+            return 0.0
+        following = max(lengths[loops] if len(lengths) > loops else 0.0, self.floor)
+        if isinf(following):
+            return 1.0  # both never die
+        return float(lengths[loops - 1] / following) if following else inf
+
+    def clearest(self, cloud: PointsLike | Barcode) -> tuple[int, float]:
+        """The number of loops, from 1 to `most`, whose ratio is largest, and that ratio.
+
+        Of several numbers with the same ratio it is the smallest.
+        """
+        bars = cloud if isinstance(cloud, dict) else self.barcode(cloud)
+        ratios = [self.ratio(bars, loops) for loops in range(1, self.most + 1)]
+        return ratios.index(max(ratios)) + 1, max(ratios)
+
+    def count(self, cloud: PointsLike | Barcode) -> int:
+        """How many loops a cloud has: the number whose ratio is largest, and 0 where that ratio is below `least`.
+
+        cloud: points, or their barcode.
+
+        >>> Loops().count({1: np.array([[0.0, 0.45], [0.0, 0.39], [0.0, 0.36], [0.0, 0.03]])})
+        3
+        """
+        loops, ratio = self.clearest(cloud)
+        return loops if ratio >= self.least else 0
+
+    def longest(self, cloud: PointsLike | Barcode) -> tuple[float, float]:
+        """Birth and length of the longest bar of dimension 1; (inf, 0.0) where there is no bar."""
+        bars = (cloud if isinstance(cloud, dict) else self.barcode(cloud))[1]
+        return (float(bars[0, 0]), float(bars[0, 1] - bars[0, 0])) if len(bars) else (inf, 0.0)
+
+    def barcodes(
+        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]
+    ) -> Shaped[np.ndarray, "ks ps"]:
+        """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p: an array of objects.
+
+        One search for neighbours serves every k. The points are sorted by density once for each k; a p cuts that order.
+
+        ks, ps: as `topo.density.densest` takes k and p.
+        Raises TypeError or ValueError for an empty grid, and as the functions it is made of.
+        """
+        points = as_points(points)
+        if not len(ks) or not len(ps):
+            raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
+        grid = np.empty((len(ks), len(ps)), object)
+        for i, rho in enumerate(kth_neighbor_distance(points, ks)):
+            by_density = points[np.argsort(rho, kind="stable")]
+            for j, p in enumerate(ps):
+                grid[i, j] = self.barcode(by_density[: kept_count(p, len(points))])
+        return grid
+
+    def grid(
+        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number], loops: Whole = 1
+    ) -> Float64[np.ndarray, "ks ps"]:
+        """`ratio` of every filtration of a grid. Arguments and errors as in `barcodes`."""
+        bars = self.barcodes(points, ks, ps)
+        return np.vectorize(lambda each: self.ratio(each, loops), otypes=[float])(bars)
+
+    def counts(
+        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]
+    ) -> Int64[np.ndarray, "ks ps"]:
+        """`count` of every filtration of a grid. Arguments and errors as in `barcodes`."""
+        return np.vectorize(self.count, otypes=[int])(self.barcodes(points, ks, ps))
+
+    def hold_out(
+        self,
+        choosing: PointsLike,
+        judging: Real[np.ndarray, "others dim"] | Sequence[Row],
+        ks: Sequence[Whole],
+        ps: Sequence[Number],
+        loops: Whole = 1,
+    ) -> Verdict:
+        """Choose the filtration on the cloud of some networks, and judge the cloud of others at that filtration.
+
+        The largest of many ratios is large by chance, too. A cloud that did not choose the filtration has no such
+        advantage.
+
+        choosing, judging: the two clouds; ks, ps: the grid to choose from, the ks as they are meant for `choosing`, of
+        which `judging` gets the same share of its points; loops: as for `ratio`.
+        Raises TypeError or ValueError as `barcodes` and `ratio` do.
+        """
+        choosing, judging = as_points(choosing, "choosing"), as_points(judging, "judging")
+        grid = self.grid(choosing, ks, ps, loops)
+        k, p = best(grid, ks, ps)
+        core = densest(judging, scaled_k(k, len(judging), len(choosing)), p)
+        bars = self.barcode(core)
+        return Verdict(grid, k, p, core, bars, self.ratio(bars, loops))
+
+    def hold_outs(
+        self,
+        clouds: CloudsLike,
+        ks: Sequence[Whole],
+        ps: Sequence[Number],
+        loops: Whole = 1,
+        draws: Whole = 5,
+        seed: Seed = 0,
+    ) -> list[Verdict]:
+        """`hold_out` for random halves of the networks: one half chooses the filtration, the other half is judged.
+
+        clouds: one for each network, two or more; ks: for all the points together; draws: how many times the networks
+        are halved, 1 or more; the rest as for `hold_out`.
+        Returns a verdict for each draw. Raises TypeError or ValueError as `over_networks` and `hold_out` do.
+        """
+        clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
+        total = sum(map(len, clouds))
+
+        def judged(chosen: Bool[np.ndarray, "networks"]) -> Verdict:
+            halves = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+            choosing, judging = (np.concatenate([clouds[i] for i in half]) for half in halves)
+            scaled = [scaled_k(k, len(choosing), total) for k in ks]
+            return self.hold_out(choosing, judging, scaled, ps, loops)
+
+        return [judged(np.isin(np.arange(len(clouds)), rows)) for rows in _drawn(len(clouds), draws, 0.5, seed)]
 
 
-def best(grid, ks, ps):
-    """The filtration at which a `gap_grid` is largest: a pair (k, p).
+STANDARD = Loops()
 
-    grid: (len(ks), len(ps)); NaN never wins, and infinity only where its bar is no matter how short, that is with a
-    floor of 0, so choose from a grid that has one. Of equal cells the first in reading order wins: the smallest k,
-    then the smallest p, where both ascend.
-    Raises ValueError for another shape, or where every cell is NaN.
+
+def best(
+    grid: Real[np.ndarray, "ks ps"] | Sequence[Row], ks: Sequence[Whole], ps: Sequence[Number]
+) -> tuple[Whole, Number]:
+    """The filtration at which a grid of ratios is largest: a pair (k, p).
+
+    grid: a ratio for each k and p; NaN is ignored. With a floor of 0 a lone bar of any length has an infinite ratio
+    and wins; use a floor above 0 to choose from a grid. Of equal ratios the first in reading order wins: that of the
+    smallest k, then of the smallest p, where both ascend.
+    Raises ValueError for another shape, or where every ratio is NaN.
     """
     grid, ks, ps = np.asarray(grid, float), list(ks), list(ps)
     if grid.shape != (len(ks), len(ps)) or not grid.size:
@@ -128,38 +239,15 @@ def best(grid, ks, ps):
     return ks[i], ps[j]
 
 
-class Verdict(NamedTuple):
-    """What `hold_out` returns: `grid` of the gaps that chose k and p; `core`, `barcode` and `gap` of the other cloud."""
-
-    grid: np.ndarray
-    k: int
-    p: float
-    core: np.ndarray
-    barcode: dict
-    gap: float
-
-
-def hold_out(choosing, judging, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05):
-    """Choose the filtration on one cloud, and look at another one there: that of networks which had no say.
-
-    The largest of many cells is large by chance, too; a cloud that did not choose it has no such advantage.
-
-    choosing, judging: (n, d) and (m, d); the rest as for `gap_grid`, the ks for the n points.
-    Returns a Verdict: grid, (len(ks), len(ps)) float64 gaps of `choosing`, its `best` k and p, and of `judging` at that
-    p and k scaled to m points the core (floor(p*m), d), its barcode and its gap.
-    Raises TypeError or ValueError as `gap_grid` does.
-    """
-    choosing, judging = as_points(choosing, "choosing"), as_points(judging, "judging")
-    grid = gap_grid(choosing, ks, ps, landmarks, nu, loops, floor)
-    k, p = best(grid, ks, ps)
-    core = densest(judging, scaled_k(k, len(judging), len(choosing)), p)
-    barcode = lazy_witness_barcode(core, min(landmarks, len(core)), nu)
-    return Verdict(grid, k, p, core, barcode, gap(barcode, loops, floor))
-
-
 # Draws of networks
 
-def over_networks(clouds, statistic, draws=20, share=0.5, seed=0):
+def over_networks(
+    clouds: CloudsLike,
+    statistic: Callable[[Points], Any],
+    draws: Whole = 20,
+    share: Number = 0.5,
+    seed: Seed = 0,
+) -> Float64[np.ndarray, "draws *values"]:
     """A statistic of the clouds of randomly drawn networks: how far it depends on which networks were trained.
 
     Every draw takes a share of the networks without replacement, with all their points. A bootstrap would draw with
@@ -168,11 +256,12 @@ def over_networks(clouds, statistic, draws=20, share=0.5, seed=0):
     other statistics of a half may also lie lower or higher than those of the whole. A statistic that filters by
     density should scale k with its points, as `scaled_k` does.
 
-    clouds: (networks, n, d), or a list of (n, d) whose n may differ, a network each, two or more.
-    statistic: function of one cloud (points, d), the networks' in ascending order, to a number or an array.
+    clouds: one for each network, two or more, which may differ in their number of points.
+    statistic: a function of one cloud, the points of the drawn networks in ascending order of the networks, to a number
+    or an array.
     draws: 1 or more; share: of the networks, above 0 and below 1, rounded to one network at least and to all but one
-    at most; seed: int.
-    Returns (draws, ...) float64.
+    at most.
+    Returns the statistic of each draw.
     Raises TypeError or ValueError for arguments out of range, and what `statistic` raises.
 
     >>> clouds = np.random.default_rng(0).normal(size=(10, 50, 2))
@@ -184,83 +273,78 @@ def over_networks(clouds, statistic, draws=20, share=0.5, seed=0):
     return np.array([statistic(np.concatenate([clouds[i] for i in rows])) for rows in drawn], float)
 
 
-def _drawn(networks, draws, share, seed):
-    """Random shares of the networks: a list of sorted rows."""
+def _drawn(networks: int, draws: Whole, share: Number, seed: Seed) -> list[Int64[np.ndarray, "drawn"]]:
+    """Random shares of the networks: the numbers of those drawn, ascending, for each draw."""
     if networks < 2:
         raise ValueError(f"clouds must be those of two networks or more, not {networks}")
     check_whole(draws, "draws", 1)
-    _check_number(share, "share", 0, "a share of the networks")
-    if not 0 < share < 1:
-        raise ValueError(f"share = {share} is outside (0, 1)")
+    check_fraction(share, "share", whole=False)
     count = min(networks - 1, max(1, round(share * networks)))
     generator = np.random.default_rng(seed)
     return [np.sort(generator.choice(networks, count, replace=False)) for _ in range(draws)]
 
 
-def hold_outs(clouds, ks, ps, landmarks=100, nu=1, loops=1, floor=0.05, draws=5, seed=0):
-    """`hold_out` for random halves of the networks: one half of them chooses the filtration, the other is judged.
-
-    clouds: a list of (n, d), a network each, two or more; ks: for all the points together; draws: 1 or more; the rest
-    as for `hold_out`.
-    Returns a list of `draws` Verdicts.
-    Raises TypeError or ValueError as `over_networks` and `hold_out` do.
-    """
-    clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
-    total = sum(map(len, clouds))
-
-    def judged(chosen):
-        choosing, judging = (np.concatenate([clouds[i] for i in np.flatnonzero(rows)]) for rows in (chosen, ~chosen))
-        scaled = [scaled_k(k, len(choosing), total) for k in ks]
-        return hold_out(choosing, judging, scaled, ps, landmarks, nu, loops, floor)
-
-    return [judged(np.isin(np.arange(len(clouds)), rows)) for rows in _drawn(len(clouds), draws, 0.5, seed)]
-
-
 # Clusters
 
-def density_peaks(points, k):
+def density_peaks(points: PointsLike, k: Whole) -> tuple[Int64[np.ndarray, "peaks"], Float64[np.ndarray, "peaks"]]:
     """The peaks of a cloud's density, and how deep the valley is that divides each from a denser one.
 
-    Zero-dimensional persistence of the density filtration (ToMATo: Chazal, Guibas, Oudot & Skraba 2013). Points
-    enter densest first and join those of their k nearest neighbours, and those whose k nearest they are among, that
-    are already there. A point that joins none is a new peak; one that joins several ends all of them but the densest.
-    The depth of a peak is rho_k of the point that ends it over rho_k of its own, the factor by which distances grow
-    from the peak to the pass: it changes neither with the scale of the cloud nor with a fraction p.
+    This is zero-dimensional persistence of the density filtration (ToMATo: Chazal, Guibas, Oudot & Skraba 2013). Points
+    enter densest first. Two points are joined where one is among the k nearest neighbours of the other. A point that is
+    joined to none of those that entered before is a new peak; a point that is joined to several peaks ends all of them
+    but the densest. The depth of a peak is rho_k of the point that ends it over rho_k of the peak, the factor by which
+    distances grow from the peak to the pass: it changes neither with the scale of the cloud nor with a fraction p.
 
-    points: (n, d), as `topo.filters.as_points` takes them; k: 1 <= k < n. Memory grows as n k.
-    Returns rows (peaks,) int64 and depths (peaks,) float64, infinite for the densest point of each connected part,
-    deepest first; equal depths densest first.
+    points: n of them, as `topo.checks.as_points` takes them; k: 1 <= k < n. Memory grows as n k.
+    Returns the rows of the peaks and their depths, deepest first, and of equal depths densest first. The depth of the
+    densest point of each connected part is infinite.
     Raises TypeError or ValueError for a k that is no whole number in that range, and as `as_points` does.
     """
-    rho, _, depths = _climb(points, k, np.inf)
+    rho, _, depths = _merged_peaks(points, k, np.inf)
     peaks = np.flatnonzero(depths)
     peaks = peaks[np.lexsort((peaks, rho[peaks], -depths[peaks]))]
     return peaks, depths[peaks]
 
 
-def density_clusters(points, k, depth=1.2):
+def density_clusters(
+    points: PointsLike, k: Whole, depth: Number = 1.2
+) -> tuple[Int64[np.ndarray, "points"], Int64[np.ndarray, "clusters"]]:
     """The clusters of a cloud: its `density_peaks` whose depth is at least `depth`, with the points around each.
 
-    A peak that is less deep belongs to the densest one which it meets first.
+    The points of a peak that is less deep belong to the densest of the peaks which it meets first.
 
-    points, k: as for `density_peaks`; depth: above 1. The peaks of untrained filters, which have none that mean
-    anything, are up to 1.05 deep where k is 50 of 3,840 or more, and deeper for smaller k.
-    Returns labels (n,) int64 and peaks (clusters,) int64: point i belongs to the cluster of the point
-    `peaks[labels[i]]`. Clusters are numbered from the one with the most points; of equal ones that of the lower row is first.
+    points, k: as for `density_peaks`; depth: 1 or more. The peaks of untrained filters mean nothing; they are up to
+    1.05 deep where k is 50 of 3,840 points or more, and deeper for smaller k.
+    Returns labels and peaks: point i belongs to the cluster of the point `peaks[labels[i]]`. Clusters are numbered
+    from the one with the most points; of clusters with as many points, the one whose peak has the lower row is first.
     Raises TypeError or ValueError for arguments out of range, and as `density_peaks` does.
     """
-    _check_number(depth, "depth", 1, "a factor")
-    _, peak_of, _ = _climb(points, k, depth)
+    check_number(depth, "depth", 1, "a factor")
+    _, peak_of, _ = _merged_peaks(points, k, depth)
     peaks, labels, sizes = np.unique(peak_of, return_inverse=True, return_counts=True)
     by_size = np.argsort(-sizes, kind="stable")
     return np.argsort(by_size)[labels], peaks[by_size]
 
 
-def _climb(points, k, least):
+def peak_means(points: PointsLike, peaks: Rows, k: Whole) -> Float[np.ndarray, "peaks dim"]:
+    """The mean filter at each peak of a density: of the point and its k nearest, centred and normalised.
+
+    points: n of them, centred and of unit norm; peaks: rows of `points`; k: 1 <= k < n.
+    Raises TypeError or ValueError for another k, and as `topo.checks.as_points` does.
+    """
+    points = as_points(points)
+    check_whole(k, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
+    nearest = cKDTree(points).query(points[np.asarray(peaks)], k + 1, workers=-1)[1]
+    return normalize(points[nearest].mean(axis=1))
+
+
+def _merged_peaks(
+    points: PointsLike, k: Whole, least: Number
+) -> tuple[Float64[np.ndarray, "points"], Int64[np.ndarray, "points"], Float64[np.ndarray, "points"]]:
     """Let the points enter densest first, and end every peak that meets a denser one at a depth below `least`.
 
-    Returns rho_k of the points (n,) float64, the peak that each ends up with (n,) int64, and the depths (n,) float64
-    of the peaks: infinite for those that were not ended, 0 where a point is no peak.
+    Returns rho_k of the points, the peak that each belongs to in the end, and the depths of the peaks: infinite for
+    those that were not ended, 0 where a point is no peak.
     """
     points = as_points(points)
     check_whole(k, "k", 1, len(points) - 1, f"there are {len(points)} points, and none is its own neighbour")
@@ -269,4 +353,4 @@ def _climb(points, k, least):
     joined = csr_matrix((np.ones(nearest.size, bool), nearest.ravel(), starts), shape=(len(points),) * 2)
     joined += joined.T  # among each other's k nearest, one way or the other
     rho = distances[:, -1].copy()
-    return rho, *climb(rho, joined.indptr, joined.indices, least)
+    return rho, *merge_peaks(rho, joined.indptr, joined.indices, least)

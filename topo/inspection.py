@@ -6,28 +6,34 @@ import csv
 import io
 import os
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from igraph import Graph
+from jaxtyping import Float, Float32
 
-from topo import figures, models
-from topo.archive import write_atomically
+from topo import figures, spaces
+from topo.checks import check_fraction, check_whole
 from topo.density import densest
-from topo.evidence import count_loops, scaled_k
-from topo.filters import check_whole, normalize, spatial_filters
+from topo.evidence import STANDARD, Loops, scaled_k
+from topo.files import write_atomically
+from topo.filters import normalize, spatial_filters
 from topo.mapper import graph_summary, mapper_graph
-from topo.persistence import bar_lengths, lazy_witness_barcode
+from topo.persistence import bar_lengths
+from topo.pretrained import Layer, Weights
+from topo.types import Barcode, Number, Points, Whole
 
 REFERENCE = 32_768  # filters of VGG19's fifth layer, at whose rho(100, 0.1) three loops were measured
 _LEAST_CORE = 200  # points below which a barcode of 100 landmarks says little
 FEWEST = 50  # filters below which a layer is skipped
 MOST = 20_000  # filters of a layer that are looked at
 COLUMNS = (
-    "layer", "kernel", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio", "p_value", "bars",
-    "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle", "random_to_circle",
+    "layer", "kernel", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio", "p_value",
+    "bars", "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle", "random_to_circle",
     "random_to_klein_bottle", "skipped",
 )  # fmt: skip
 
@@ -35,41 +41,53 @@ COLUMNS = (
 class Finding(NamedTuple):
     """What `inspect` found in one layer.
 
-    row: {column: value} of COLUMNS, what does not apply left out; core: (m, h*w), its dense core; barcode; graph: the
-    Mapper graph of the core. The last three are None where the layer is skipped, and row["skipped"] says why.
+    row: {column: value} of COLUMNS, without what does not apply; core: its dense core; barcode, graph: the barcode and
+    the Mapper graph of the core. The last three are None where the layer is skipped, and row["skipped"] says why.
     """
 
-    row: dict
-    core: np.ndarray = None
-    barcode: dict = None
-    graph: object = None
+    row: dict[str, Any]
+    core: Points | None = None
+    barcode: Barcode | None = None
+    graph: Graph | None = None
 
 
-def scale(filters, k=100, p=0.1):
+def scale(filters: Whole, k: Whole = 100, p: Number = 0.1) -> tuple[int, Number]:
     """The density filtration for a layer of so many filters: (k, p).
 
-    k: for 32,768 filters; the layer gets the same share of its own, 5 at least. p: the fraction kept; a layer of which
-    it would keep fewer than 200 filters keeps those, or all. The defaults are ours: the paper's values for VGG are lost.
-    Raises TypeError or ValueError for numbers out of range.
+    k: for 32,768 filters; the layer gets the same share of its own number, 5 at least. p: the fraction kept; where it
+    would keep fewer than 200 filters, 200 are kept, or all that there are. The defaults are ours: the paper's values
+    for VGG are lost. Raises TypeError or ValueError for numbers out of range.
     """
     check_whole(filters, "filters", 2)
     check_whole(k, "k", 1)
-    if not 0 < p <= 1:
-        raise ValueError(f"p = {p!r} is outside (0, 1]")
-    return min(filters - 1, max(5, scaled_k(k, filters, REFERENCE))), min(1.0, max(p, round(_LEAST_CORE / filters, 3)))
+    check_fraction(p)
+    share = min(1.0, max(p, round(_LEAST_CORE / int(filters), 3)))
+    return int(min(filters - 1, max(5, scaled_k(k, filters, REFERENCE)))), share
 
 
-def inspect(weights, layers=None, *, k=100, p=0.1, landmarks=100, nu=1, resolution=30, gain=3, most=MOST, draws=19, report=None):
-    """Look at the layers of a network: density, barcode, significance, Mapper, distance to the circle and the Klein bottle.
+def inspect(
+    weights: Weights,
+    layers: Sequence[str | Whole] | None = None,
+    *,
+    k: Whole = 100,
+    p: Number = 0.1,
+    loops: Loops = STANDARD,
+    resolution: Whole = 30,
+    gain: Number = 3,
+    most: Whole = MOST,
+    draws: Whole = 19,
+    report: Callable[[str], object] | None = None,
+) -> list[Finding]:
+    """Look at the layers of a network: barcode, significance, Mapper graph, distances to circle and Klein bottle.
 
-    Of a layer with more than `most` filters a random sample is looked at, the same each time. Loops are counted as
-    `topo.evidence.count_loops` does. Their p-value compares the ratio with those of `draws` clouds of as many random
-    filters, uniform among those of mean 0 and norm 1, at the same filtration: (1 + clouds with as large a ratio) /
-    (1 + draws). Distances are medians over the core, beside those of random filters.
+    Of a layer with more than `most` filters a random sample is looked at, the same each time. `loops` counts the loops;
+    the ratio is the largest that it finds. The p-value compares this ratio with those of `draws` clouds of as many
+    random filters, uniform among those of mean 0 and norm 1, at the same filtration: (1 + the number of clouds with as
+    large a ratio) / (1 + draws). Distances are medians over the core, beside those of random filters.
 
-    weights: topo.pretrained.Weights; layers: names or numbers from 1, all where None; k, p: as for `scale`; the others
-    as for `topo.persistence.lazy_witness_barcode` and `topo.mapper.mapper_graph`; report: called with each layer's name.
-    Returns a list of Finding, one a layer. Kernels that are no square patches of 2x2 or more, and layers of few filters,
+    layers: names or numbers from 1, all where None; k, p: as for `scale`; resolution, gain: as for
+    `topo.mapper.mapper_graph`; report: called with each layer's name.
+    Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, and layers of few filters,
     are skipped with a reason.
     Raises TypeError or ValueError for arguments out of range, and as `Weights.kernel` does.
     """
@@ -77,18 +95,29 @@ def inspect(weights, layers=None, *, k=100, p=0.1, landmarks=100, nu=1, resoluti
     check_whole(most, "most", FEWEST)
     check_whole(draws, "draws", 1)
     chosen = [weights.layer(each) for each in (range(1, len(weights.layers) + 1) if layers is None else layers)]
-    options = dict(k=k, p=p, landmarks=landmarks, nu=nu, resolution=resolution, gain=gain, most=most, draws=draws)
     findings = []
     for layer in chosen:
         if report:
             report(layer.name)
-        findings.append(_look(weights, layer, **options))
+        findings.append(_look(weights, layer, k, p, loops, resolution, gain, most, draws))
     return findings
 
 
-def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws):
+def _look(
+    weights: Weights,
+    layer: Layer,
+    k: Whole,
+    p: Number,
+    loops: Loops,
+    resolution: Whole,
+    gain: Number,
+    most: Whole,
+    draws: Whole,
+) -> Finding:
     height, width, inputs, outputs = layer.shape
-    row = {"layer": layer.name, "kernel": f"{height}x{width}", "in": inputs, "out": outputs, "filters": layer.filters}
+    row: dict[str, Any] = {
+        "layer": layer.name, "kernel": f"{height}x{width}", "in": inputs, "out": outputs, "filters": layer.filters
+    }  # fmt: skip
     if height != width or height == 1:
         why = "a 1x1 kernel has no shape" if height == width == 1 else f"a {height}x{width} kernel is no square patch"
         return Finding({**row, "skipped": why})
@@ -100,19 +129,18 @@ def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws)
         return Finding({**row, "skipped": f"{len(points)} filters that are not constant, of {FEWEST} at least"})
     k, p = scale(len(points), k, p)
     core = densest(points, k, p)
-    held = min(landmarks, len(core))
-    bars = lazy_witness_barcode(core, held, nu)
-    loops, ratio = count_loops(bars)
-    null = np.array(_random_ratios(*points.shape, k, p, landmarks, nu, draws))
+    bars = loops.barcode(core)
+    count, ratio = loops.count(bars), loops.clearest(bars)[1]
+    null = np.array(_random_ratios(*points.shape, k, p, loops, draws))
     varying = np.ptp(core, axis=0) > 1e-6 * np.abs(core).max()  # such as a masked pixel's: VNE divides by the variance
     graph = mapper_graph(core[:, varying], resolution, gain)
     summary = graph_summary(graph)
     row |= {
-        "k": k, "p": p, "core": len(core), "loops": loops, "ratio": round(ratio, 2),
+        "k": k, "p": p, "core": len(core), "loops": count, "ratio": round(ratio, 2),
         "p_value": round((1 + (null >= ratio).sum()) / (1 + draws), 3),
         "bars": " ".join(f"{each:.2f}" for each in bar_lengths(bars, 1)[:5]),
-        "nodes": summary["nodes"], "components": summary["components"], "largest_share": round(summary["largest_share"], 3),
-        "mapper_loops": summary["loops"],
+        "nodes": summary["nodes"], "components": summary["components"],
+        "largest_share": round(summary["largest_share"], 3), "mapper_loops": summary["loops"],
     }  # fmt: skip
     by_chance = _random_distances(height)
     for name, each in _distances(core, height).items():
@@ -121,40 +149,37 @@ def _look(weights, layer, *, k, p, landmarks, nu, resolution, gain, most, draws)
 
 
 @lru_cache
-def _random_ratios(n, dim, k, p, landmarks, nu, draws):
-    return [
-        count_loops(lazy_witness_barcode(core, min(landmarks, len(core)), nu))[1]
-        for core in (densest(_random_filters(n, dim, seed), k, p) for seed in range(draws))
-    ]
+def _random_ratios(n: int, dim: int, k: Whole, p: Number, loops: Loops, draws: Whole) -> list[float]:
+    """The largest ratios of the dense cores of `draws` clouds of n random filters."""
+    return [loops.clearest(densest(_random_filters(n, dim, seed), k, p))[1] for seed in range(draws)]
 
 
-def _random_filters(n, dim, seed):
+def _random_filters(n: int, dim: int, seed: int) -> Float32[np.ndarray, "n dim"]:
     return normalize(np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32))
 
 
 @lru_cache
-def _spaces(side):
-    spaces = {"circle": models.primary_circle(np.arange(720) * 2 * np.pi / 720, side)}
+def _spaces(side: int) -> dict[str, Float[np.ndarray, "_points pixels"]]:
+    found = {"circle": spaces.primary_circle(np.arange(720) * 2 * np.pi / 720, side)}
     if side > 2:
-        angles = np.arange(120) * 2 * np.pi / 120
-        spaces["klein_bottle"] = models.klein_bottle(*np.meshgrid(angles[:60], angles), side).reshape(-1, side * side)
-    return spaces
+        found["klein_bottle"] = spaces.klein_bottle_grid(side=side)
+    return found
 
 
-def _distances(points, side):
+def _distances(points: Points, side: int) -> dict[str, float]:
     """Median distances to the primary circle and, but for 2x2 patches, to the Klein bottle, by name."""
-    return {name: float(np.median(models.distance_to(points, space))) for name, space in _spaces(side).items()}
+    return {name: float(np.median(spaces.distance_to(points, space))) for name, space in _spaces(side).items()}
 
 
 @lru_cache
-def _random_distances(side):
+def _random_distances(side: int) -> dict[str, float]:
     return _distances(_random_filters(2000, side * side, 0), side)
 
 
 # The report
 
-def check_folder(out):
-    """`out` as a Path, if a report can be written into it; NotADirectoryError or PermissionError if not."""
+def check_folder(out: str | Path) -> Path:
+    """The folder `out`, if a report can be written into it. Raises NotADirectoryError or PermissionError if not."""
     out = Path(out).expanduser()
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
@@ -164,11 +189,11 @@ def check_folder(out):
     return out
 
 
-def write_report(weights, findings, out):
-    """Write what `inspect` found: out/layers.csv, a row a layer, and out/report.html with a picture of each.
+def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path) -> tuple[Path, Path]:
+    """Write what `inspect` found: out/layers.csv with a row for each layer, and out/report.html with a picture of each.
 
     The page is one file with everything in it. Both are written whole or not at all.
-    weights: what was looked at; findings: list of Finding; out: a folder, made where it is not there.
+    weights: what was looked at; out: a folder, made where it is not there.
     Returns the paths of the page and of the table. Raises as `check_folder` does.
     """
     out = check_folder(out)
@@ -182,8 +207,10 @@ def write_report(weights, findings, out):
     return out / "report.html", out / "layers.csv"
 
 
-def picture(finding, thumbnails=16):
-    """A layer's barcode, in dimension 1, and its Mapper graph beside it: a Figure. finding: one that is not skipped."""
+def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:
+    """A layer's barcode and, beside it, its Mapper graph. Raises ValueError for a layer that was skipped."""
+    if finding.barcode is None or finding.graph is None or finding.core is None:
+        raise ValueError(f"layer {finding.row['layer']} was skipped: there is nothing to draw")
     drawn = figures.Figure((10, 4), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(1, 1.4))
     figures.barcode(finding.barcode, ax=left)
@@ -191,45 +218,57 @@ def picture(finding, thumbnails=16):
     return drawn
 
 
-def summary(findings):
-    """The layers that were not skipped as a topo.figures.Table, a row each, for a notebook."""
+def summary(findings: Sequence[Finding]) -> figures.Table:
+    """A table of the layers that were not skipped, with a row for each, for a notebook."""
     columns = {
-        "layer": "layer", "filters": "filters", "k": "k", "p": "p", "loops": "loops", "ratio": "ratio", "p-value": "p_value",
+        "layer": "layer", "filters": "filters", "k": "k", "p": "p",
+        "loops": "loops", "ratio": "ratio", "p-value": "p_value",
         "to circle": "to_circle", "to Klein bottle": "to_klein_bottle",
     }  # fmt: skip
     rows = [[finding.row.get(key, "") for key in columns.values()] for finding in findings if finding.core is not None]
     return figures.table(columns, rows)
 
 
-def skipped(findings):
+def skipped(findings: Sequence[Finding]) -> dict[str, str]:
     """{layer: why it was skipped}, of the findings."""
     return {finding.row["layer"]: finding.row["skipped"] for finding in findings if finding.core is None}
 
 
-_STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}th,td{padding:.2em .7em;text-align:left;border-bottom:1px solid #ccc}img{max-width:100%}"
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse}th,td{padding:.2em .7em;text-align:left;border-bottom:1px solid #ccc}"
+    "img{max-width:100%}"
+)
 
 
-def _page(weights, findings):
+def _page(weights: Weights, findings: Sequence[Finding]) -> str:
     sections = []
     for finding in findings:
         row = finding.row
         if finding.core is None:
             continue
-        alt = f"{row['loops']} loops with a ratio of {row['ratio']}; a Mapper graph of {row['nodes']} nodes in {row['components']} pieces"
+        graph = f"a Mapper graph of {row['nodes']} nodes in {row['components']} pieces"
+        alt = f"{row['loops']} loops with a ratio of {row['ratio']}; {graph}"
         sample = f" (a sample of {row['looked_at']:,})" if row["looked_at"] < row["filters"] else ""
         text = (
-            f"{row['filters']:,} filters of {row['kernel']}{sample}, {row['core']:,} in the dense core at k = {row['k']} and p = {row['p']:g}. "
+            f"{row['filters']:,} filters of {row['kernel']}{sample}, "
+            f"{row['core']:,} in the dense core at k = {row['k']} and p = {row['p']:g}. "
             f"Loops: {row['loops']}; ratio {row['ratio']}, p-value {row['p_value']}. "
             f"Median distance to the primary circle {row['to_circle']} (random filters {row['random_to_circle']})"
         )
         if "to_klein_bottle" in row:
             text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
         image = b64encode(picture(finding)._repr_png_()).decode()
-        sections.append(f'<h2>{escape(row["layer"])}</h2>\n<p>{escape(text)}.</p>\n<img alt="{escape(alt)}" src="data:image/png;base64,{image}">')
+        sections.append(
+            f"<h2>{escape(row['layer'])}</h2>\n<p>{escape(text)}.</p>\n"
+            f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
+        )
     missing = f"<p>Missing from the file: {escape(', '.join(weights.missing))}.</p>" if weights.missing else ""
-    others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in {**skipped(findings), **weights.skipped}.items())
+    left_out = {**skipped(findings), **weights.skipped}
+    others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in left_out.items())
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(weights.path.name)}</title><style>{_STYLE}</style>\n'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(weights.path.name)}</title>'
+        f"<style>{_STYLE}</style>\n"
         f"<h1>{escape(weights.path.name)}</h1>\n{summary(findings)._repr_html_()}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)

@@ -4,30 +4,37 @@ Knows shapes and arithmetic; must not know about data sets, populations or files
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, Float
+
+from topo.notation import Architecture, DeepArchitecture
+
+Images = Float[Array, "batch height width channels"]
+Kernel = Float[Array, "rows columns channels filters"]
+_Pool = tuple[int, int]  # the width of a window, and the stride
 
 _RADIUS, _ALPHA, _BETA = 4, 0.001 / 9, 0.75
 _PIXELS = 1568  # to a group of images: what keeps a group's activations in a processor's cache
 
 
-def convolve(images, kernel):
-    """3x3-style convolution, stride 1, zero padding that keeps height and width.
-
-    images: (batch, height, width, channels) float32; kernel: (h, w, channels, filters) float32.
-    Returns (batch, height, width, filters) float32.
-    """
+def convolve(images: Images, kernel: Kernel) -> Float[Array, "batch height width filters"]:
+    """Convolution with stride 1 and zero padding that keeps height and width."""
     return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _normalizer(activations):
-    """u = 1 + alpha * (sum of squares over the channels within the radius); the sum is a product with a band matrix."""
+def _normalizer(activations: Float[Array, "*batch channels"]) -> tuple[Array, Array, Array]:
+    """The band matrix that sums over the channels within the radius, u^-1/2 and u^-3/4.
+
+    u is 1 + alpha * (sum of squares over the channels within the radius).
+    """
     channel = np.arange(activations.shape[-1])
     band = jnp.asarray(abs(channel[:, None] - channel) <= _RADIUS, activations.dtype)
     inverse_root = lax.rsqrt(1 + _ALPHA * (activations * activations) @ band)
@@ -35,16 +42,18 @@ def _normalizer(activations):
 
 
 @jax.custom_vjp
-def normalize_responses(activations):
+def normalize_responses(activations: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
     """Local response normalisation of depth radius 4 (Table 2): x / (1 + alpha * sum of x^2 over 9 channels)^0.75.
 
-    activations: (..., channels) float32; the same shape comes back. The paper gives the radius alone; bias 1,
-    alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10 tutorial.
+    The paper gives the radius alone; bias 1, alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10
+    tutorial.
     """
     return activations * _normalizer(activations)[2]
 
 
-def _normalize_backward(activations, gradient):
+def _normalize_backward(
+    activations: Float[Array, "*batch channels"], gradient: Float[Array, "*batch channels"]
+) -> tuple[Float[Array, "*batch channels"]]:
     band, inverse_root, scale = _normalizer(activations)
     spread = (gradient * activations * scale * (inverse_root * inverse_root)) @ band
     return (gradient * scale - (2 * _ALPHA * _BETA) * activations * spread,)
@@ -53,7 +62,9 @@ def _normalize_backward(activations, gradient):
 normalize_responses.defvjp(lambda x: (normalize_responses(x), x), _normalize_backward)
 
 
-def block_reference(images, kernel, bias, pool=(2, 2), normalized=False):
+def block_reference(
+    images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool = (2, 2), normalized: bool = False
+) -> Float[Array, "batch _height _width filters"]:
     """The plain definition of `block`: convolution, bias, ReLU, max-pooling, normalisation, one after the other."""
     window, stride = pool
     responses = nn.relu(convolve(images, kernel) + bias)
@@ -62,7 +73,7 @@ def block_reference(images, kernel, bias, pool=(2, 2), normalized=False):
     return normalize_responses(responses) if normalized else responses
 
 
-def _taps(window, stride):
+def _taps(window: int, stride: int) -> list[tuple[int, int, int]]:
     """Where the entries of a pooling window lie, row by row: (phase, rows ahead, columns ahead).
 
     The positions (stride * r + i, stride * c + j) for fixed i, j < stride are the phase (i, j).
@@ -71,25 +82,26 @@ def _taps(window, stride):
     return [(i % stride * stride + j % stride, i // stride, j // stride) for i, j in entries]
 
 
-def _split(images, stride):
+def _split(images: Array, stride: int) -> list[Array]:
     """(batch, height, width, channels) -> stride^2 phases (batch, height/stride, width/stride, channels)."""
     return [images[:, i::stride, j::stride] for i in range(stride) for j in range(stride)]
 
 
-def _interleave(phases, stride):
+def _interleave(phases: Sequence[Array], stride: int) -> Array:
     """The inverse of `_split`."""
     batch, height, width, channels = phases[0].shape
     stacked = jnp.stack(phases).reshape(stride, stride, batch, height, width, channels)
     return stacked.transpose(2, 3, 0, 4, 1, 5).reshape(batch, stride * height, stride * width, channels)
 
 
-def _pool(phases, window, stride):
+def _pool(phases: Sequence[Array], window: int, stride: int) -> tuple[Array, Array]:
     """Maximum of each pooling window and, in 8 bits, which entry it is (the first on a tie)."""
     height, width = phases[0].shape[1:3]
     reach = (window - 1) // stride
     border = ((0, 0), (0, reach), (0, reach), (0, 0))
     phases = [jnp.pad(phase, border, constant_values=-jnp.inf) for phase in phases] if reach else phases
-    entries = [phases[phase][:, down : down + height, right : right + width] for phase, down, right in _taps(window, stride)]
+    taps = _taps(window, stride)
+    entries = [phases[phase][:, down : down + height, right : right + width] for phase, down, right in taps]
     maximum, winner = entries[0], jnp.zeros(entries[0].shape, jnp.int8)
     for index, entry in enumerate(entries[1:], start=1):
         above = entry > maximum
@@ -97,21 +109,21 @@ def _pool(phases, window, stride):
     return maximum, winner
 
 
-def _unpool(gradient, winner, window, stride):
+def _unpool(gradient: Array, winner: Array, window: int, stride: int) -> list[Array]:
     """Phases of the gradient before pooling: each pooled output sends its own to the entry that won."""
     height, width = gradient.shape[1:3]
     reach = (window - 1) // stride
     if reach:
         border = ((0, 0), (reach, 0), (reach, 0), (0, 0))
         gradient, winner = jnp.pad(gradient, border), jnp.pad(winner, border, constant_values=-1)
-    phases = [0] * stride**2
+    phases: list[Any] = [0] * stride**2
     for index, (phase, down, right) in enumerate(_taps(window, stride)):
         behind = np.s_[:, reach - down : reach - down + height, reach - right : reach - right + width]
         phases[phase] += jnp.where(winner[behind] == index, gradient[behind], 0)
     return phases
 
 
-def _around(images, kernel_height, kernel_width, mirrored=False):
+def _around(images: Array, kernel_height: int, kernel_width: int, mirrored: bool = False) -> Array:
     """(batch, height, width, channels) -> (batch, height, width, kernel_height * kernel_width * channels).
 
     What a kernel sees at each position, zero beyond the border; mirrored, what sees that position through the kernel.
@@ -125,49 +137,52 @@ def _around(images, kernel_height, kernel_width, mirrored=False):
     return jnp.concatenate([padded[:, i : i + height, j : j + width] for i in rows for j in columns], axis=-1)
 
 
-def _grouped(*arrays):
+def _grouped(*arrays: Array) -> tuple[Array, ...]:
     """Split the batch axis into groups of images, whose activations stay in a processor's cache."""
     batch, height, width = arrays[0].shape[:3]
     group = math.gcd(batch, max(8, 1 << int(math.log2(max(1, _PIXELS / (height * width))))))
     return tuple(array.reshape(-1, group, *array.shape[1:]) for array in arrays)
 
 
-def _ungrouped(array):
+def _ungrouped(array: Array) -> Array:
     return array.reshape(-1, *array.shape[2:])
 
 
-def _is_thin(kernel):
-    """Whether a kernel reads so few numbers that its inputs are better repeated for each position than its gradients."""
+def _is_thin(kernel: Kernel) -> bool:
+    """Whether a kernel reads few numbers: repeating its inputs for each position then costs less than its gradients."""
     height, width, channels, _ = kernel.shape
     return height * width * channels <= 32
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def block(images, kernel, bias, pool=(2, 2), normalized=False):
+def block(
+    images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool = (2, 2), normalized: bool = False
+) -> Float[Array, "batch _height _width filters"]:
     """Convolution, bias, ReLU, max-pooling and local response normalisation as one operation (Tables 1 and 2).
 
     A few images at a time go through, so that the unpooled activations never leave the cache; the winner of each
     pooling window is kept in 8 bits, and where the kernel has few input channels the gradient is never unpooled.
     On a tie the first entry of the window wins, as in `block_reference`.
 
-    images: (batch, height, width, channels) float32; kernel: (h, w, channels, filters) float32 with odd h and w;
-    bias: (filters,) float32; pool: (window, stride), padded like TensorFlow's "SAME", (1, 1) for none;
+    kernel: of odd height and width; pool: window and stride, padded like TensorFlow's "SAME", (1, 1) for none;
     normalized: whether `normalize_responses` follows.
-    Returns (batch, height/stride, width/stride, filters) float32. Raises ValueError where the stride does not divide
-    height and width.
+    Returns images whose height and width are divided by the stride. Raises ValueError where it does not divide them.
     """
     return _block_forward(images, kernel, bias, pool, normalized)[0]
 
 
-def _patch_phases(images, kernel, stride):
-    return jnp.stack(_split(_around(images, *kernel.shape[:2]), stride), axis=3)
+def _patch_phases(images: Images, kernel: Kernel, stride: int) -> Array:
+    return jnp.stack(_split(_around(images, kernel.shape[0], kernel.shape[1]), stride), axis=3)
 
 
-def _block_forward(images, kernel, bias, pool, normalized):
+def _block_forward(
+    images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool, normalized: bool
+) -> tuple[Float[Array, "batch _height _width filters"], tuple[Array, ...]]:
     window, stride = pool
     height, width = images.shape[1:3]
     if height % stride or width % stride:
-        raise ValueError(f"pooling with stride {stride} needs a height and width that it divides, not {height} x {width}")
+        needed = "needs a height and width that it divides"
+        raise ValueError(f"pooling with stride {stride} {needed}, not {height} x {width}")
     if _is_thin(kernel):
         inputs, weights = _patch_phases(images, kernel, stride), kernel.reshape(-1, kernel.shape[-1])
         responses = lambda group: [group[..., phase, :] @ weights for phase in range(stride**2)]
@@ -175,30 +190,33 @@ def _block_forward(images, kernel, bias, pool, normalized):
         inputs = images
         responses = lambda group: _split(convolve(group, kernel), stride)
 
-    def pooled(group):
+    def pooled(group: tuple[Array]) -> tuple[Array, Array, Array | int]:
         maximum, winner = _pool(responses(group[0]), window, stride)
         activations = nn.relu(maximum + bias)
-        return activations, jnp.where(activations > 0, winner, jnp.int8(-1)), normalize_responses(activations) if normalized else 0
+        winner = jnp.where(activations > 0, winner, jnp.int8(-1))
+        return activations, winner, normalize_responses(activations) if normalized else 0
 
     activations, winner, output = lax.map(pooled, _grouped(inputs))
     output = _ungrouped(output if normalized else activations)
     return output, (images, kernel, _ungrouped(winner), _ungrouped(activations) if normalized else output)
 
 
-def _block_backward(pool, normalized, residuals, gradient):
+def _block_backward(
+    pool: _Pool, normalized: bool, residuals: tuple[Array, ...], gradient: Array
+) -> tuple[Array, Array, Array]:
     images, kernel, winner, activations = residuals
     height, width, channels, filters = kernel.shape
 
     if normalized:  # in a loop of its own, or the compiler computes it anew for each entry of a pooling window
         gradient = _ungrouped(lax.map(lambda group: _normalize_backward(*group)[0], _grouped(activations, gradient)))
 
-    def phases(winner, gradient):
+    def phases(winner: Array, gradient: Array) -> tuple[list[Array], Array]:
         return _unpool(gradient, winner, *pool), jnp.where(winner >= 0, gradient, 0).sum((0, 1, 2))
 
     total = lambda left, right: jnp.tensordot(left, right, ((0, 1, 2), (0, 1, 2)))
     if _is_thin(kernel):
 
-        def group_backward(sums, group):
+        def thin_backward(sums: Any, group: Any) -> tuple[Any, None]:
             patches, *rest = group
             unpooled, d_bias = phases(*rest)
             d_weights = sum(total(patches[..., phase, :], part) for phase, part in enumerate(unpooled))
@@ -206,14 +224,15 @@ def _block_backward(pool, normalized, residuals, gradient):
 
         patches, unpatch = jax.vjp(lambda images: _patch_phases(images, kernel, pool[1]), images)
         start = jnp.zeros((height * width * channels, filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
-        (d_weights, d_bias), _ = lax.scan(group_backward, start, _grouped(patches, winner, gradient))
+        (d_weights, d_bias), _ = lax.scan(thin_backward, start, _grouped(patches, winner, gradient))
         # Outside the loop, so that it costs nothing where the images are data and nobody asks for their gradient.
         d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(winner, gradient)[0]]
-        return *unpatch(jnp.stack(d_patches, axis=3)), d_weights.reshape(kernel.shape), d_bias
+        (d_images,) = unpatch(jnp.stack(d_patches, axis=3))
+        return d_images, d_weights.reshape(kernel.shape), d_bias
 
     weights = kernel.transpose(0, 1, 3, 2).reshape(-1, channels)
 
-    def group_backward(sums, group):
+    def group_backward(sums: Any, group: Any) -> tuple[Any, Array]:
         images, *rest = group
         unpooled, d_bias = phases(*rest)
         reached = _around(_interleave(unpooled, pool[1]), height, width, mirrored=True)
@@ -234,18 +253,18 @@ class ConvolutionBlock(nn.Module):
     filters: int
     kernel_init: nn.initializers.Initializer
     bias_init: nn.initializers.Initializer
-    pool: tuple = (2, 2)
+    pool: _Pool = (2, 2)
     normalized: bool = False
-    operation: Callable = block
+    operation: Callable[..., Array] = block
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: Images) -> Float[Array, "batch _height _width filters"]:
         kernel = self.param("kernel", self.kernel_init, (3, 3, images.shape[-1], self.filters))
         bias = self.param("bias", self.bias_init, (self.filters,))
         return self.operation(images, kernel, bias, self.pool, self.normalized)
 
 
-def _init(deviation, bias):
+def _init(deviation: float, bias: float) -> dict[str, Any]:
     return dict(kernel_init=nn.initializers.truncated_normal(deviation), bias_init=nn.initializers.constant(bias))
 
 
@@ -263,14 +282,11 @@ class MNetwork(nn.Module):
     dense: int
     classes: int = 10
     dropout: float = 0.5
-    operation: Callable = block
+    operation: Callable[..., Array] = block
 
     @nn.compact
-    def __call__(self, images, train=False):
-        """images (batch, height, width, channels) float32 in [0, 1] -> logits (batch, classes) float32.
-
-        With train=True the "dropout" random stream is needed.
-        """
+    def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
+        """The logits of images whose values lie in [0, 1]. With train=True the "dropout" random stream is needed."""
         hidden = images
         for name, width in (("conv1", self.conv1), ("conv2", self.conv2)):
             if width:
@@ -297,17 +313,17 @@ class CNetwork(nn.Module):
     dense: int
     classes: int = 10
     max_pooling: bool = True
-    operation: Callable = block
+    operation: Callable[..., Array] = block
 
     @nn.compact
-    def __call__(self, images, train=False):
-        """images (batch, height, width, channels) float32, standardised -> logits (batch, classes) float32."""
+    def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
+        """The logits of standardised images."""
         hidden = images
         for name, width, pool, bias in (("conv1", self.conv1, (3, 2), 0.0), ("conv2", self.conv2, (2, 1), 0.1)):
             if width:
                 pool = pool if self.max_pooling else (1, 1)
-                convolution = ConvolutionBlock(width, pool=pool, normalized=True, name=name, operation=self.operation, **_init(0.05, bias))
-                hidden = convolution(hidden)
+                options = dict(name=name, operation=self.operation, **_init(0.05, bias))
+                hidden = ConvolutionBlock(width, pool=pool, normalized=True, **options)(hidden)
         hidden = hidden.reshape(len(hidden), -1)
         if self.dense:
             hidden = nn.relu(nn.Dense(self.dense, name="dense", **_init(0.04, 0.1))(hidden))
@@ -317,20 +333,21 @@ class CNetwork(nn.Module):
 class DNetwork(nn.Module):
     """The thirteen 3x3 convolutions of VGG16 (Simonyan & Zisserman 2014) over small images.
 
-    widths: filters of the thirteen layers. 2x2 max-pooling follows layers 2, 4, 7, 10 and 13; one dense layer reads out. Weights start as He's normals, without which so
-    deep a network without normalisation does not begin to learn.
+    widths: filters of the thirteen layers. 2x2 max-pooling follows layers 2, 4, 7, 10 and 13; one dense layer reads
+    out. Weights start as He's normals: with others, a network that is so deep and has no normalisation does not begin
+    to learn.
 
     >>> network = DNetwork((16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128))
     """
 
-    widths: tuple
+    widths: tuple[int, ...]
     classes: int = 10
-    operation: Callable = block
+    operation: Callable[..., Array] = block
 
     @nn.compact
-    def __call__(self, images, train=False):
-        """images (batch, height, width, channels) float32, standardised -> logits (batch, classes) float32."""
-        init = dict(kernel_init=nn.initializers.he_normal(), bias_init=nn.initializers.zeros)
+    def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
+        """The logits of standardised images."""
+        init: dict[str, Any] = dict(kernel_init=nn.initializers.he_normal(), bias_init=nn.initializers.zeros)
         hidden = images
         for layer, filters in enumerate(self.widths, start=1):
             pool = (2, 2) if layer in (2, 4, 7, 10, 13) else (1, 1)
@@ -339,14 +356,20 @@ class DNetwork(nn.Module):
         return nn.Dense(self.classes, name="readout", **init)(hidden)
 
 
-def build(architecture, max_pooling=True, operation=block):
-    """The Flax module of an Architecture or DeepArchitecture.
+def build(
+    architecture: Architecture | DeepArchitecture,
+    max_pooling: bool = True,
+    operation: Callable[..., Array] = block,
+    classes: int = 10,
+) -> MNetwork | CNetwork | DNetwork:
+    """The Flax module of an architecture.
 
     max_pooling: of the C family only. operation: `block`, or `block_reference` for the plain formulation.
+    classes: outputs of the network.
     """
-    if architecture.family == "D":
-        return DNetwork(tuple(architecture.layers.values()), operation=operation)
+    if isinstance(architecture, DeepArchitecture):
+        return DNetwork(tuple(architecture.layers.values()), classes, operation=operation)
     widths = architecture.conv1, architecture.conv2, architecture.dense
     if architecture.family == "M":
-        return MNetwork(*widths, operation=operation)
-    return CNetwork(*widths, max_pooling=max_pooling, operation=operation)
+        return MNetwork(*widths, classes, operation=operation)
+    return CNetwork(*widths, classes, max_pooling=max_pooling, operation=operation)

@@ -4,6 +4,7 @@ Parses, validates and formats; must not know what a network computes.
 """
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 _FAMILIES = {"M": "MNIST, Table 1", "C": "CIFAR-10, Table 2"}
 _PATTERN = re.compile(r"\s*([A-Za-z]+)\s*\(\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\)\s*")
@@ -12,7 +13,7 @@ _WIDEST = 4096
 _MULTIPLES = (1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8, 8)
 
 
-def _check_width(name, width, least):
+def _check_width(name: str, width: object, least: int) -> None:
     if isinstance(width, bool) or not isinstance(width, int) or not least <= width <= _WIDEST:
         raise ValueError(f"architecture width {name} = {width!r} is not a whole number from {least} to {_WIDEST}")
 
@@ -36,19 +37,21 @@ class Architecture:
     conv2: int
     dense: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.family not in _FAMILIES:
             allowed = ", ".join(f"{k} ({v})" for k, v in _FAMILIES.items())
             raise ValueError(f"architecture family {self.family!r} is not one of {allowed}")
         for name in ("conv1", "conv2", "dense"):
             _check_width(name, getattr(self, name), 0)
         if not (self.conv1 or self.conv2):
-            raise ValueError(f"architecture {self} has no convolutional layer: one of the first two numbers must be positive")
+            reason = "one of the first two numbers must be positive"
+            raise ValueError(f"architecture {self} has no convolutional layer: {reason}")
 
     @classmethod
-    def parse(cls, text):
-        """The Architecture that `text` names, such as "M(64,32,64)", or the DeepArchitecture "D(16)"; white space is ignored.
+    def parse(cls, text: "str | Architecture | DeepArchitecture") -> "Architecture | DeepArchitecture":
+        """The Architecture that `text` names, such as "M(64,32,64)", or the DeepArchitecture "D(16)".
 
+        White space is ignored; what is an architecture already is returned as it is.
         Raises TypeError where `text` is no string, ValueError where it is not of that form.
         """
         if isinstance(text, (Architecture, DeepArchitecture)):
@@ -62,16 +65,16 @@ class Architecture:
             raise ValueError(f"architecture {text!r} is not of the form 'M(64,32,64)', 'C(64,32,64)' or 'D(16)'")
         return cls(match[1].upper(), *map(int, match.groups()[1:]))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.family}({self.conv1},{self.conv2},{self.dense})"
 
     @property
-    def slug(self):
+    def slug(self) -> str:
         """The name in file names: "M-64-32-64"."""
         return f"{self.family}-{self.conv1}-{self.conv2}-{self.dense}"
 
     @property
-    def layers(self):
+    def layers(self) -> dict[int, int]:
         """Widths of the convolutional layers that are there, in order: {1: 64, 2: 32}, numbered from 1."""
         return dict(enumerate((width for width in (self.conv1, self.conv2) if width), start=1))
 
@@ -89,20 +92,20 @@ class DeepArchitecture:
     """
 
     width: int
-    family = "D"
+    family: ClassVar[str] = "D"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_width("width", self.width, 1)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"D({self.width})"
 
     @property
-    def slug(self):
+    def slug(self) -> str:
         """The name in file names: "D-16"."""
         return f"D-{self.width}"
 
     @property
-    def layers(self):
+    def layers(self) -> dict[int, int]:
         """Widths of the thirteen convolutional layers, numbered from 1."""
         return {layer: multiple * self.width for layer, multiple in enumerate(_MULTIPLES, start=1)}

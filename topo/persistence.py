@@ -2,22 +2,26 @@
 
 Knows points and distances; must not know what they stand for, nor judge which bars are significant.
 """
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 from gph import ripser_parallel
 from gtda.homology import VietorisRipsPersistence
+from jaxtyping import Float, Float64, Int64, Integer
 from numba import config
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from topo.filters import as_points, check_whole
-from topo.neighbors import approach, witness
+from topo.checks import as_points, check_whole
+from topo.compiled import approach, witness
+from topo.types import Barcode, CloudsLike, Points, PointsLike, Rows, Whole
 
 _BLOCK = 1024  # witnesses at a time: their distances to 100 landmarks fit in the cache
 
 
-def _check_landmarks(landmarks, n):
+def _check_landmarks(landmarks: Rows, n: int) -> Integer[np.ndarray, "landmarks"]:
     landmarks = np.asarray(landmarks)
     if landmarks.dtype.kind not in "iu":
         raise TypeError(f"landmarks must be row indices of points, not an array of {landmarks.dtype}")
@@ -31,13 +35,14 @@ def _check_landmarks(landmarks, n):
     return landmarks
 
 
-def maxmin_landmarks(points, n_landmarks, first=0):
+def maxmin_landmarks(points: PointsLike, n_landmarks: Whole, first: Whole = 0) -> Int64[np.ndarray, "landmarks"]:
     """Landmarks chosen greedily, each as far as can be from those before it (JavaPlex's MaxMinLandmarkSelector).
 
-    On ties the lowest row is taken. Rows are distinct; a row that coincides with a landmark comes last.
+    On ties the lowest row is taken. No row is taken twice; a point that coincides with a landmark is taken only when
+    all others are.
 
-    points: (n, d), as `topo.filters.as_points` takes them; n_landmarks: 1..n; first: row of the first landmark.
-    Returns (n_landmarks,) int64 rows of `points`, in the order chosen.
+    points: n of them, as `topo.checks.as_points` takes them; n_landmarks: 1..n; first: row of the first landmark.
+    Returns rows of `points`, in the order chosen.
     Raises TypeError or ValueError for a number outside its range, and as `as_points` does.
     """
     points = as_points(points).astype(np.float64, copy=False)
@@ -55,16 +60,18 @@ def maxmin_landmarks(points, n_landmarks, first=0):
     return landmarks
 
 
-def lazy_witness_times(points, landmarks, nu=1):
-    """When each edge of the lazy witness filtration appears (de Silva & Carlsson 2004, section 2.3).
+def lazy_witness_times(
+    points: PointsLike, landmarks: Rows, nu: Whole = 1
+) -> Float64[np.ndarray, "landmarks landmarks"]:
+    """The parameter at which each edge of the lazy witness filtration appears (de Silva & Carlsson 2004, section 2.3).
 
     With D(l, z) the distance from landmark l to witness z, and m(z) the nu-th smallest entry of D(., z), or 0
     for nu = 0, edge {a, b} appears at the minimum over all points z of max(0, max(D(a, z), D(b, z)) - m(z)).
-    Vertices appear at 0. The witnesses pass in blocks: beyond the points, memory does not grow with n.
+    Vertices appear at 0. The witnesses pass in blocks: beyond the points, memory does not grow with their number.
 
-    points: (n, d), as `topo.filters.as_points` takes them; landmarks: (L,) distinct rows of it; nu: 0..L.
-    Returns (L, L) float64, symmetric, in the unit of the points, with zeros on the diagonal.
-    Raises TypeError or ValueError for landmarks or a nu outside those, and as `as_points` does.
+    points: as `topo.checks.as_points` takes them; landmarks: L distinct rows of `points`; nu: 0..L.
+    Returns a symmetric matrix in the unit of the points, with zeros on the diagonal.
+    Raises TypeError or ValueError for other landmarks or another nu, and as `as_points` does.
     """
     points = as_points(points)
     landmarks = _check_landmarks(landmarks, len(points))
@@ -78,18 +85,22 @@ def lazy_witness_times(points, landmarks, nu=1):
     return times + times.T
 
 
-def _witnessed(witnesses, landmarks, nu):
+def _witnessed(
+    witnesses: Points, landmarks: Float[np.ndarray, "landmarks dim"], nu: Whole
+) -> Float64[np.ndarray, "landmarks landmarks"]:
     """Edge times that some of the witnesses give, above the diagonal and not yet cut off at 0."""
     times = np.full((len(landmarks),) * 2, np.inf)
     for start in range(0, len(witnesses), _BLOCK):
         excess = cdist(witnesses[start : start + _BLOCK], landmarks)
-        if nu:
-            excess -= np.partition(excess, nu - 1, axis=1)[:, nu - 1 : nu]  # max(D(a) - m, D(b) - m) is max(D(a), D(b)) - m
+        if nu:  # max(D(a) - m, D(b) - m) is max(D(a), D(b)) - m
+            excess -= np.partition(excess, nu - 1, axis=1)[:, nu - 1 : nu]
         witness(excess, times)
     return times
 
 
-def lazy_witness_barcode(points, landmarks, nu=1, max_dimension=1, n_threads=1):
+def lazy_witness_barcode(
+    points: PointsLike, landmarks: Whole | Rows, nu: Whole = 1, max_dimension: Whole = 1, n_threads: int = 1
+) -> Barcode:
     """Barcode of the lazy witness filtration over Z/2 (sections 2 and 5), reduced by giotto-ph.
 
     giotto-ph works in float32. It is given the ranks of the edge times, whole numbers that float32 holds exactly
@@ -97,25 +108,25 @@ def lazy_witness_barcode(points, landmarks, nu=1, max_dimension=1, n_threads=1):
 
     points, nu: as for `lazy_witness_times`; landmarks: likewise, or how many `maxmin_landmarks` shall choose;
     max_dimension: 0 or more, highest homology dimension; n_threads: threads of the reduction.
-    Returns {dimension: (bars, 2) float64}, each row birth and death in the unit of the points, inf where the bar
-    never dies, longest first; bars of zero length are left out.
+    Returns the bars of each dimension: birth and death in the unit of the points, inf where the bar never dies, longest
+    first. Bars of zero length are left out.
     Raises TypeError or ValueError for a number outside its range, and as `lazy_witness_times` does.
     """
     check_whole(max_dimension, "max_dimension", 0)
-    if np.ndim(landmarks) == 0:
-        landmarks = maxmin_landmarks(points, landmarks)
-    times, ranks = np.unique(lazy_witness_times(points, landmarks, nu), return_inverse=True)
-    ranks = ranks.reshape(len(landmarks), -1)
+    several = np.asarray(landmarks).ndim > 0
+    rows = cast(Rows, landmarks) if several else maxmin_landmarks(points, cast(Whole, landmarks))
+    times, ranks = np.unique(lazy_witness_times(points, rows, nu), return_inverse=True)
+    ranks = ranks.reshape(len(rows), -1)
     diagrams = ripser_parallel(ranks, maxdim=max_dimension, metric="precomputed", n_threads=n_threads)["dgms"]
     return {dimension: _sorted_bars(_bars(diagram, times)) for dimension, diagram in enumerate(diagrams)}
 
 
-def _bars(diagram, times):
+def _bars(diagram: Float[np.ndarray, "bars 2"], times: Float64[np.ndarray, "times"]) -> Float64[np.ndarray, "bars 2"]:
     finite = np.isfinite(diagram)
     return np.where(finite, times[np.where(finite, diagram, 0).astype(int)], np.inf)
 
 
-def _sorted_bars(bars):
+def _sorted_bars(bars: Float64[np.ndarray, "bars 2"]) -> Float64[np.ndarray, "kept 2"]:
     bars = bars[bars[:, 1] > bars[:, 0]]
     return bars[np.lexsort((bars[:, 0], bars[:, 0] - bars[:, 1]))]
 
@@ -137,8 +148,14 @@ class LazyWitnessPersistence(BaseEstimator, TransformerMixin):
     """
 
     def __init__(
-        self, n_landmarks=100, nu=1, homology_dimensions=(0, 1), first=0, reduced_homology=True, n_jobs=None
-    ):
+        self,
+        n_landmarks: Whole = 100,
+        nu: Whole = 1,
+        homology_dimensions: Sequence[int] = (0, 1),
+        first: Whole = 0,
+        reduced_homology: bool = True,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_landmarks = n_landmarks
         self.nu = nu
         self.homology_dimensions = homology_dimensions
@@ -146,15 +163,15 @@ class LazyWitnessPersistence(BaseEstimator, TransformerMixin):
         self.reduced_homology = reduced_homology
         self.n_jobs = n_jobs
 
-    def _edge_times(self, cloud):
+    def _edge_times(self, cloud: PointsLike) -> Float64[np.ndarray, "landmarks landmarks"]:
         return lazy_witness_times(cloud, maxmin_landmarks(cloud, self.n_landmarks, self.first), self.nu)
 
-    def fit(self, X, y=None):
-        """Nothing is learned. X: (clouds, n, d), or a list of (n, d) whose n may differ; y is ignored."""
+    def fit(self, X: CloudsLike, y: object = None) -> "LazyWitnessPersistence":
+        """Nothing is learned. X: clouds, which may differ in their number of points; y is ignored."""
         return self
 
-    def transform(self, X, y=None):
-        """X as in `fit` -> (clouds, bars, 3) float64. Raises TypeError or ValueError as the functions it is made of."""
+    def transform(self, X: CloudsLike, y: object = None) -> Float[np.ndarray, "clouds bars 3"]:
+        """The diagrams of the clouds X. Raises TypeError or ValueError as the functions it is made of."""
         rips = VietorisRipsPersistence(
             metric="precomputed",
             homology_dimensions=self.homology_dimensions,
@@ -164,31 +181,13 @@ class LazyWitnessPersistence(BaseEstimator, TransformerMixin):
         return rips.fit_transform([self._edge_times(cloud) for cloud in X])
 
 
-def bar_lengths(barcode, dimension):
+def bar_lengths(barcode: Barcode, dimension: Whole) -> Float[np.ndarray, "bars"]:
     """Lengths of the bars of one dimension, longest first; inf for a bar that never dies.
 
     barcode: as `lazy_witness_barcode` returns it; dimension: one of its keys.
-    Returns (bars,) float64. Raises ValueError for a dimension that was not computed.
+    Raises ValueError for a dimension that was not computed.
     """
     if dimension not in barcode:
         raise ValueError(f"dimension {dimension!r} is not in the barcode, which has {sorted(barcode)}")
-    bars = barcode[dimension]
+    bars = barcode[int(dimension)]
     return np.sort(bars[:, 1] - bars[:, 0])[::-1]
-
-
-def loop_gap(barcode, loops=1, dimension=1):
-    """How much longer the `loops`-th longest bar is than the next one: large where there are just that many loops.
-
-    barcode, dimension: as for `bar_lengths`; loops: 1 or more.
-    Returns a float >= 1 without unit: inf where there is no next bar, 0 where there are fewer than `loops` bars.
-    Raises TypeError or ValueError for a `loops` below 1 or no whole number, and as `bar_lengths` does.
-    """
-    check_whole(loops, "loops", 1)
-    lengths = bar_lengths(barcode, dimension)
-    if len(lengths) < loops:
-        return 0.0
-    if len(lengths) == loops:
-        return np.inf
-    if np.isinf(lengths[loops]):
-        return 1.0  # both never die
-    return float(lengths[loops - 1] / lengths[loops])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from topo import models
-from topo.models import (
+from topo import spaces
+from topo.spaces import (
     dct_basis,
     distance_to,
     from_dct,
@@ -104,8 +104,8 @@ def test_three_circles_holds_evenly_spaced_points_of_all_three():
 @pytest.mark.parametrize(
     "sample, dim",
     [
-        (models.sample_circle, 2), (models.sample_torus, 4), (models.sample_klein_bottle, 9),
-        (models.sample_three_circles, 9),
+        (spaces.sample_circle, 2), (spaces.sample_torus, 4), (spaces.sample_klein_bottle, 9),
+        (spaces.sample_three_circles, 9),
     ],
 )
 def test_samples_depend_on_their_seed_alone(sample, dim):
@@ -121,24 +121,24 @@ def test_samples_depend_on_their_seed_alone(sample, dim):
 
 
 def test_samples_lie_on_their_models():
-    np.testing.assert_allclose(np.linalg.norm(models.sample_circle(500, 0), axis=1), 1)
-    assert (models.sample_circle(50, 0, dim=5)[:, 2:] == 0).all()
-    torus = models.sample_torus(500, 0).reshape(500, 2, 2)
+    np.testing.assert_allclose(np.linalg.norm(spaces.sample_circle(500, 0), axis=1), 1)
+    assert (spaces.sample_circle(50, 0, dim=5)[:, 2:] == 0).all()
+    torus = spaces.sample_torus(500, 0).reshape(500, 2, 2)
     np.testing.assert_allclose(np.linalg.norm(torus, axis=2), 1)
-    assert distance_to(models.sample_three_circles(500, 0), three_circles(3000)).max() < 0.01
+    assert distance_to(spaces.sample_three_circles(500, 0), three_circles(3000)).max() < 0.01
     grid = klein_bottle(*np.meshgrid(np.linspace(0, np.pi, 90), np.linspace(0, 2 * np.pi, 180))).reshape(-1, 9)
-    assert distance_to(models.sample_klein_bottle(500, 0), grid).max() < 0.05
+    assert distance_to(spaces.sample_klein_bottle(500, 0), grid).max() < 0.05
     with pytest.raises(ValueError, match="dim = 1"):
-        models.sample_circle(10, 0, dim=1)
+        spaces.sample_circle(10, 0, dim=1)
 
 
-@pytest.mark.parametrize("sample", [models.sample_klein_bottle, models.sample_three_circles])
+@pytest.mark.parametrize("sample", [spaces.sample_klein_bottle, spaces.sample_three_circles])
 def test_noisy_patches_are_patches(sample):
     assert_centred_and_unit(sample(100, 0, noise=0.2))
 
 
 def test_samples_of_three_circles_share_out_evenly():
-    points = models.sample_three_circles(3000, 0)
+    points = spaces.sample_three_circles(3000, 0)
     circles = [primary_circle(ANGLES), *secondary_circles(ANGLES)]
     nearest = np.argmin([distance_to(points, circle) for circle in circles], axis=0)
     assert np.abs(np.bincount(nearest, minlength=3) - 1000).max() < 150
@@ -158,7 +158,7 @@ def test_primary_energy_is_a_share():
     np.testing.assert_allclose(primary_energy(secondary_circles(ANGLES)[1]), np.sin(ANGLES) ** 2, atol=1e-12)
     energy = primary_energy(PATCHES)
     assert ((energy >= 0) & (energy <= 1)).all()
-    distances = distance_to(models.normalize(PATCHES), primary_circle(np.linspace(0, 2 * np.pi, 5000)))
+    distances = distance_to(spaces.normalize(PATCHES), primary_circle(np.linspace(0, 2 * np.pi, 5000)))
     np.testing.assert_allclose(distances**2, 2 - 2 * np.sqrt(energy), atol=1e-5)  # nearest point of a great circle
 
 
@@ -179,7 +179,7 @@ def squared_d_norm(patch):
 
 
 def test_circles_are_the_three():
-    primary, vertical, horizontal = models.circles(8).values()
+    primary, vertical, horizontal = spaces.circles(8).values()
     np.testing.assert_allclose(primary[1], primary_circle(np.pi / 4), atol=1e-12)
     np.testing.assert_allclose(np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12)
 
@@ -187,43 +187,50 @@ def test_circles_are_the_three():
 def test_patches_of_2x2_have_edges_but_are_too_small_for_lines():
     np.testing.assert_allclose(primary_circle(0, side=2), [-0.5, 0.5, -0.5, 0.5])
     with pytest.raises(ValueError, match="side = 2 must be a whole number, 3 or more"):
-        models.klein_bottle(0.0, 0.0, side=2)
+        spaces.klein_bottle(0.0, 0.0, side=2)
 
 
 def test_point_circles_join_edges_over_points_that_the_klein_bottle_has_not():
-    vertical, horizontal = models.point_circles(np.arange(4) * np.pi / 2)
+    vertical, horizontal = spaces.point_circles(np.arange(4) * np.pi / 2)
     point = np.array([2, -1, 2, -1, -4, -1, 2, -1, 2]) / 6
     for circle, edge in (vertical, primary_circle(0)), (horizontal, primary_circle(np.pi / 2)):
         np.testing.assert_allclose(circle, [point, edge, -point, -edge], atol=1e-12)
-    bottle = models.klein_bottle(*np.meshgrid(np.arange(360) * np.pi / 360, np.arange(720) * np.pi / 360)).reshape(-1, 9)
-    np.testing.assert_allclose(models.distance_to([point, -point], bottle), np.sqrt(2 - np.sqrt(2)), atol=1e-3)
+    bottle = spaces.klein_bottle(*np.meshgrid(np.arange(360) * np.pi / 360, np.arange(720) * np.pi / 360)).reshape(-1, 9)
+    np.testing.assert_allclose(spaces.distance_to([point, -point], bottle), np.sqrt(2 - np.sqrt(2)), atol=1e-3)
 
 
 def test_sectors_say_where_on_a_circle_a_patch_is():
-    circle = models.circles()["primary"]
+    circle = spaces.circles()["primary"]
     angles = np.array([0, 0.49, 0.51, 1, 2.4, 3.6, 3.51]) * np.pi / 2
-    assert models.circle_sectors(primary_circle(angles), circle, sectors=4).tolist() == [0, 0, 1, 1, 2, 0, 0]
+    assert spaces.circle_sectors(primary_circle(angles), circle, sectors=4).tolist() == [0, 0, 1, 1, 2, 0, 0]
     line = secondary_circles(0)[0]
-    assert models.circle_sectors([line], circle).tolist() == [-1]
+    assert spaces.circle_sectors([line], circle).tolist() == [-1]
     halfway = (line + primary_circle(0)) / np.sqrt(2)  # at a distance of 0.765
-    assert models.circle_sectors([halfway], circle, near=0.76).tolist() == [-1]
-    assert models.circle_sectors([halfway], circle, near=0.77).tolist() == [0]
+    assert spaces.circle_sectors([halfway], circle, near=0.76).tolist() == [-1]
+    assert spaces.circle_sectors([halfway], circle, near=0.77).tolist() == [0]
 
 
 def test_holes_are_where_a_circle_has_few_patches_or_none():
-    circle = models.circles()["primary"]
+    circle = spaces.circles()["primary"]
     angles = np.concatenate([np.repeat(np.arange(16) * np.pi / 8, 100)])
-    assert models.circle_holes(primary_circle(angles), circle) == 0
-    np.testing.assert_allclose(models.circle_means(primary_circle(angles), circle), circle[::45], atol=1e-12)
+    assert spaces.circle_holes(primary_circle(angles), circle) == 0
+    np.testing.assert_allclose(spaces.circle_means(primary_circle(angles), circle), circle[::45], atol=1e-12)
     thinned = np.delete(angles, slice(5, 100))  # 5 patches at angle 0, where 0.1 of an even share is 9.4
-    means = models.circle_means(primary_circle(thinned), circle)
-    assert np.flatnonzero(np.isnan(means).all(axis=1)).tolist() == [0] and models.circle_holes(primary_circle(thinned), circle) == 1
-    assert models.circle_holes(primary_circle(thinned), circle, least=0.01) == 0
-    assert models.circle_holes(secondary_circles([0, np.pi])[0], circle) == 16
+    means = spaces.circle_means(primary_circle(thinned), circle)
+    assert np.flatnonzero(np.isnan(means).all(axis=1)).tolist() == [0] and spaces.circle_holes(primary_circle(thinned), circle) == 1
+    assert spaces.circle_holes(primary_circle(thinned), circle, least=0.01) == 0
+    assert spaces.circle_holes(secondary_circles([0, np.pi])[0], circle) == 16
     with pytest.raises(ValueError, match="near = 0 must be a distance"):
-        models.circle_holes(circle, circle, near=0)
+        spaces.circle_holes(circle, circle, near=0)
     with pytest.raises(ValueError, match="sectors = 0"):
-        models.circle_holes(circle, circle, 0)
+        spaces.circle_holes(circle, circle, 0)
+
+
+def test_one_crowded_sector_does_not_make_holes_of_the_others():
+    circle = spaces.circles()["primary"]
+    angles = np.repeat(np.arange(16) * np.pi / 8, [1000, *[20] * 15])  # an even share is 81, a tenth of the largest 100
+    assert spaces.circle_holes(primary_circle(angles), circle) == 0
+    assert spaces.circle_holes(primary_circle(angles), circle, least=0.25) == 15  # 20.3 is asked for
 
 
 def test_dct_basis_is_orthonormal_for_the_d_norm():
@@ -250,7 +257,7 @@ def test_dct_round_trips():
     coordinates /= np.linalg.norm(coordinates, axis=1, keepdims=True)
     assert_centred_and_unit(from_dct(coordinates))
     np.testing.assert_allclose(to_dct(from_dct(3 * coordinates)), coordinates, atol=1e-14)
-    np.testing.assert_allclose(from_dct(to_dct(PATCHES)), models.normalize(PATCHES), atol=1e-14)
+    np.testing.assert_allclose(from_dct(to_dct(PATCHES)), spaces.normalize(PATCHES), atol=1e-14)
 
 
 def test_dct_of_the_primary_circle():
@@ -313,3 +320,64 @@ def test_bad_coordinates_and_models():
         from_dct(np.diag([1.0, 1, 0, 1, 1, 1, 1, 1]))
     with pytest.raises(ValueError, match="differ in dimension"):
         distance_to(PATCHES, PATCHES[:, :8])
+
+
+# Measures of a cloud
+
+def test_the_grid_covers_the_klein_bottle():
+    grid = spaces.klein_bottle_grid(30)
+    assert grid.shape == (1800, 9) and spaces.klein_bottle_grid(4, side=5).shape == (32, 25)
+    sample = spaces.sample_klein_bottle(500, 0)
+    assert spaces.distance_to(sample, grid).max() < 0.15
+    with pytest.raises(ValueError, match="steps = 0"):
+        spaces.klein_bottle_grid(0)
+
+
+def test_named_patches_are_what_their_names_say():
+    named = {name: patch.reshape(3, 3) for name, patch in spaces.named_patches().items()}
+    assert len(named) == 16
+    assert (named["edge, bright right"][:, 2] > named["edge, bright right"][:, 0]).all()
+    assert (named["edge, bright below"][2] > named["edge, bright below"][0]).all()
+    assert (named["bright vertical line"][:, 1] > named["bright vertical line"][:, 0]).all()
+    assert (named["dark horizontal line"][1] < named["dark horizontal line"][0]).all()
+    rising = named["bright rising line"]
+    assert min(rising[2, 0], rising[1, 1], rising[0, 2]) > max(rising[0, 0], rising[2, 2])
+    assert named["edge, bright above left"].argmax() == 0
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.12, 0.2])
+def test_the_noise_of_a_sample_is_found_again(noise):
+    assert spaces.three_circles_noise(spaces.sample_three_circles(3000, 1, noise)) == pytest.approx(noise, abs=0.011)
+
+
+def test_thin_sectors_are_the_twelfths_without_their_share_of_edges():
+    angles = (np.arange(1200) + 0.5) * 2 * np.pi / 1200
+    whole = spaces.primary_circle(angles)
+    assert spaces.thin_sectors(whole) == 0
+    assert spaces.thin_sectors(whole[angles > 2 * np.pi / 4]) == 3
+    lines = np.repeat(spaces.secondary_circles(0.0)[0][None], 1200, axis=0)
+    assert spaces.thin_sectors(np.concatenate([whole[:100], lines])) == 11
+    few = np.concatenate([whole[:1], whole[100:]])  # one of 1,101 points is less than 1 in 100
+    assert spaces.thin_sectors(few) == 1 and spaces.thin_sectors(few, least=0) == 0
+
+
+def test_a_cloud_lies_on_the_circle_that_it_was_drawn_from():
+    around = spaces.circles(points=True)
+    assert list(around) == ["primary", "vertical", "horizontal", "vertical point", "horizontal point"]
+    assert list(spaces.circles()) == list(around)[:3]
+    found = spaces.on_circles(around["horizontal point"][::3], around, near=0.3)
+    assert found["horizontal point"] == (1, 0) and found["primary"].share < 0.3 and found["vertical"].holes > 8
+    for name, circle in around.items():
+        on = spaces.circle_sectors(around["horizontal point"][::3], circle, near=0.3) >= 0
+        assert found[name] == (on.mean(), spaces.circle_holes(around["horizontal point"][::3], circle, near=0.3))
+
+
+def test_means_in_the_plane_of_a_cloud_go_around_it_once():
+    angles = np.arange(600) * 2 * np.pi / 600
+    stretched = np.stack([2 * np.cos(angles), np.sin(angles)], axis=1) @ spaces.primary_circle([0, np.pi / 2])
+    means = spaces.plane_means(stretched, 12)
+    assert means.shape == (12, 9) and np.isfinite(means).all()
+    turns = np.diff(np.unwrap(spaces.primary_angle(means[[*range(12), 0]])))
+    assert abs(turns.sum()) == pytest.approx(2 * np.pi) and (np.sign(turns) == np.sign(turns[0])).all()
+    half = spaces.plane_means(np.concatenate([stretched[:1], stretched[1:150]]), 12)
+    assert np.isnan(half).any()

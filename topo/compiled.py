@@ -1,0 +1,351 @@
+"""The loops of `neighbors` and `persistence`, compiled by Numba.
+
+Knows float64 arrays in memory; must not know what is computed with them. Callers check their input.
+"""
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Int64
+from numba import njit
+
+from topo.types import Number
+
+if TYPE_CHECKING:
+    from topo.neighbors import _Leaves
+
+# Numba ignores the annotations of this module, and the tests do not enforce them: Numba compiles no wrapped functions.
+
+LEAF = 64
+_AT_ONCE = 512  # points whose coordinates and distances fit in the cache
+_compiled = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})  # infinity pads a leaf
+_compiled_in_order = njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})  # sums round alike on every processor
+
+
+@_compiled_in_order
+def approach(columns: Float64[np.ndarray, "dim points"], row: int, squared: Float64[np.ndarray, "points"]) -> None:
+    """Bring the squared distances of points to the nearest of some down to the squared distances to point `row`."""
+    sums = np.empty(_AT_ONCE)
+    for start in range(0, len(squared), _AT_ONCE):
+        nearest = squared[start : start + _AT_ONCE]
+        sums[:] = 0
+        for axis in range(len(columns)):
+            x, others = columns[axis, row], columns[axis, start : start + _AT_ONCE]
+            for j in range(len(others)):
+                step = others[j] - x
+                sums[j] += step * step
+        for j in range(len(nearest)):
+            nearest[j] = min(nearest[j], sums[j])
+
+
+@_compiled
+def witness(
+    excess: Float64[np.ndarray, "witnesses landmarks"], times: Float64[np.ndarray, "landmarks landmarks"]
+) -> None:
+    """Bring times[a, b], a < b, down to the least max(excess[z, a], excess[z, b]) over all z.
+
+    Four witnesses at a time, so that times are fetched and stored a quarter as often.
+    """
+    count, landmarks = excess.shape
+    for z in range(0, count - 3, 4):
+        for a in range(landmarks - 1):
+            s, t, u, v = excess[z, a], excess[z + 1, a], excess[z + 2, a], excess[z + 3, a]
+            to_s, to_t = excess[z, a + 1 :], excess[z + 1, a + 1 :]
+            to_u, to_v = excess[z + 2, a + 1 :], excess[z + 3, a + 1 :]
+            least = times[a, a + 1 :]
+            for b in range(len(least)):
+                one = min(max(s, to_s[b]), max(t, to_t[b]))
+                other = min(max(u, to_u[b]), max(v, to_v[b]))
+                least[b] = min(least[b], min(one, other))
+    for z in range(count - count % 4, count):
+        for a in range(landmarks - 1):
+            s, to_s, least = excess[z, a], excess[z, a + 1 :], times[a, a + 1 :]
+            for b in range(len(least)):
+                least[b] = min(least[b], max(s, to_s[b]))
+
+
+@_compiled
+def boxes_to_boxes(leaves: "_Leaves", a: int, squared: Float64[np.ndarray, "leaves"]) -> None:
+    """Squared distances from the box of leaf `a` to the boxes of all leaves."""
+    squared[:] = 0
+    for axis in range(len(leaves.low)):
+        low, high = leaves.low[axis, a], leaves.high[axis, a]
+        for b in range(len(squared)):
+            apart = max(max(leaves.low[axis, b] - high, low - leaves.high[axis, b]), 0.0)
+            squared[b] += apart * apart
+
+
+@_compiled
+def points_to_box(leaves: "_Leaves", a: int, b: int, squared: Float64[np.ndarray, "64"]) -> None:
+    """Squared distances from the points of leaf `a` to the box of leaf `b`."""
+    points = leaves.blocks[a]
+    squared[:] = 0
+    for axis in range(len(points)):
+        low, high = leaves.low[axis, b], leaves.high[axis, b]
+        for i in range(LEAF):
+            apart = max(max(low - points[axis, i], points[axis, i] - high), 0.0)
+            squared[i] += apart * apart
+
+
+@_compiled
+def point_to_points(
+    points: Float64[np.ndarray, "dim 64"],
+    i: int,
+    others: Float64[np.ndarray, "dim 64"],
+    squared: Float64[np.ndarray, "64"],
+) -> float:
+    """Squared distances of point i to the others; returns the least. Four coordinates a pass save memory traffic."""
+    d = len(points)
+    axis = d % 4
+    squared[:] = 0
+    for lone in range(axis):
+        x = points[lone, i]
+        for j in range(LEAF):
+            step = others[lone, j] - x
+            squared[j] += step * step
+    while axis < d:
+        x, y, z, w = points[axis, i], points[axis + 1, i], points[axis + 2, i], points[axis + 3, i]
+        for j in range(LEAF):
+            dx, dy = others[axis, j] - x, others[axis + 1, j] - y
+            dz, dw = others[axis + 2, j] - z, others[axis + 3, j] - w
+            squared[j] += (dx * dx + dy * dy) + (dz * dz + dw * dw)
+        axis += 4
+    least = squared[0]
+    for j in range(LEAF):
+        least = min(least, squared[j])
+    return least
+
+
+@_compiled
+def smallest(values: Float64[np.ndarray, "values"], count: int, k: int) -> float:
+    """Move the k smallest of the first `count` values to the front, and return the largest of them (quickselect)."""
+    first, last = 0, count - 1
+    while first < last:
+        a, b, c = values[first], values[(first + last) // 2], values[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            last = j
+        elif k - 1 >= i:
+            first = i
+        else:
+            break
+    return values[k - 1]
+
+
+@_compiled
+def kth_nearest(
+    leaves: "_Leaves",
+    first: int,
+    last: int,
+    ks: Int64[np.ndarray, "ks"],
+    result: Float64[np.ndarray, "ks points"],
+) -> None:
+    """Fill `result` for the leaves from `first` to `last`: each point's k-th smallest squared distance, for every k.
+
+    The columns of `result` are in the order of the leaves. A point counts among its own neighbours. ks descend.
+    """
+    k = ks[0]
+    full = 2 * k + 2 * LEAF
+    nearest, held = np.empty((LEAF, full + LEAF)), np.empty(LEAF, np.int64)
+    to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(LEAF), np.empty(LEAF)
+    limit = np.empty(LEAF)
+    for a in range(first, last):
+        queries = min(LEAF, result.shape[1] - a * LEAF)
+        held[:] = 0
+        limit[:] = 0
+        limit[:queries] = np.inf
+        widest = np.inf
+        boxes_to_boxes(leaves, a, to_boxes)
+        for b in np.argsort(to_boxes):
+            if to_boxes[b] >= widest:
+                break
+            points_to_box(leaves, a, b, to_box)
+            for i in range(queries):
+                if to_box[i] >= limit[i]:
+                    continue
+                if point_to_points(leaves.blocks[a], i, leaves.blocks[b], to_points) >= limit[i]:
+                    continue
+                count = held[i]
+                for j in range(LEAF):
+                    nearest[i, count] = to_points[j]  # overwritten by the next unless it is kept
+                    count += to_points[j] < limit[i]
+                if count >= full:
+                    limit[i] = smallest(nearest[i], count, k)
+                    count = k
+                held[i] = count
+            widest = limit.max()
+        for i in range(queries):
+            count = held[i]
+            for rank in range(len(ks)):
+                result[rank, a * LEAF + i] = smallest(nearest[i], count, ks[rank])
+                count = ks[rank]
+
+
+@_compiled
+def nearest_elsewhere(
+    leaves: "_Leaves",
+    first: int,
+    last: int,
+    component: Int64[np.ndarray, "padded"],
+    whole: Int64[np.ndarray, "leaves"],
+    largest: int,
+    squared: Float64[np.ndarray, "points"],
+    partner: Int64[np.ndarray, "points"],
+    best: Float64[np.ndarray, "points"],
+) -> None:
+    """Find the nearest point of another component for each point, where it may be the nearest to the whole component.
+
+    component: of every row in the order of the leaves, padded; whole: the component of every leaf, -1 where a leaf
+    holds several; largest: the component that is left out. squared, partner: by row, what earlier rounds found, a lower
+    bound and the row where it was reached, or -1. best: by component, the nearest so far. The last three arguments are
+    brought up to date. Threads share `best`: where one overwrites the value of another, a bound is looser and nothing
+    else changes.
+    """
+    to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(LEAF), np.empty(LEAF)
+    limit = np.empty(LEAF)
+    for a in range(first, last):
+        rows = range(a * LEAF, min((a + 1) * LEAF, len(squared)))
+        limit[:] = 0
+        for i, row in enumerate(rows):
+            own = component[row]
+            known = partner[row] >= 0 and component[partner[row]] != own
+            if own != largest and not known and squared[row] < best[own]:
+                limit[i], partner[row] = best[own], -1
+        widest = limit.max()
+        if widest == 0:
+            continue
+        boxes_to_boxes(leaves, a, to_boxes)
+        for b in np.argsort(to_boxes):
+            if to_boxes[b] >= widest:
+                break
+            if whole[b] >= 0 and whole[b] == whole[a]:
+                continue
+            points_to_box(leaves, a, b, to_box)
+            for i, row in enumerate(rows):
+                own = component[row]
+                if best[own] < limit[i]:
+                    limit[i], partner[row] = best[own], -1
+                if whole[b] == own or to_box[i] >= limit[i]:
+                    continue
+                if point_to_points(leaves.blocks[a], i, leaves.blocks[b], to_points) >= limit[i]:
+                    continue
+                for j in range(LEAF):
+                    if to_points[j] < limit[i] and component[b * LEAF + j] != own:
+                        limit[i], partner[row] = to_points[j], b * LEAF + j
+                best[own] = min(best[own], limit[i])
+            widest = limit.max()
+        for i, row in enumerate(rows):
+            squared[row] = max(squared[row], limit[i])
+
+
+@_compiled
+def root(parent: Int64[np.ndarray, "points"], row: int) -> int:
+    """The row at the end of the chain of parents from `row` on; the chain is shortened on the way."""
+    while parent[row] != row:
+        parent[row] = parent[parent[row]]
+        row = parent[row]
+    return row
+
+
+@_compiled
+def merge_peaks(
+    rho: Float64[np.ndarray, "points"],
+    order: Int64[np.ndarray, "points"],
+    rank: Int64[np.ndarray, "points"],
+    starts: Int[np.ndarray, "points+1"],
+    neighbours: Int[np.ndarray, "pairs"],
+    least: Number,
+) -> tuple[Int64[np.ndarray, "points"], Float64[np.ndarray, "points"]]:
+    """The loop of `topo.neighbors.merge_peaks`; order: the points by rho; rank: the place of each in that order."""
+    above, ratios = np.full(len(rho), -1), np.zeros(len(rho))
+    for point in order:
+        lowest = -1
+        for other in neighbours[starts[point] : starts[point + 1]]:
+            if above[other] >= 0:
+                peak = root(above, other)
+                if lowest < 0 or rank[peak] < rank[lowest]:
+                    lowest = peak
+        if lowest < 0:
+            above[point], ratios[point] = point, np.inf
+            continue
+        above[point] = lowest
+        for other in neighbours[starts[point] : starts[point + 1]]:
+            if above[other] >= 0:
+                peak = root(above, other)
+                if peak != lowest:
+                    ratio = 1.0 if rho[point] == rho[peak] else rho[point] / rho[peak] if rho[peak] > 0 else np.inf
+                    if ratio < least:
+                        above[peak], ratios[peak] = lowest, ratio
+    for point in range(len(rho)):
+        above[point] = root(above, point)
+    return above, ratios
+
+
+@_compiled
+def unite(
+    component: Int64[np.ndarray, "points"], rows: Int64[np.ndarray, "rows"], partner: Int64[np.ndarray, "points"]
+) -> Bool[np.ndarray, "rows"]:
+    """Join the components of every row and its partner, in this order, and return which of them were still two."""
+    joins = np.zeros(len(rows), np.bool_)
+    for number, row in enumerate(rows):
+        a, b = root(component, row), root(component, partner[row])
+        component[max(a, b)] = min(a, b)
+        joins[number] = a != b
+    for row in range(len(component)):
+        component[row] = root(component, row)
+    return joins
+
+
+@_compiled
+def chained(points: Float64[np.ndarray, "dim points"], limit: float) -> Int64[np.ndarray, "points"]:
+    """Label the points by cluster. One cluster grows at a time, and distances are measured only to free points.
+
+    `columns` holds the points that are in no cluster yet. A point that is reached is moved to infinity there, and once
+    half of `columns` is at infinity, that half is taken out.
+    """
+    d, count = points.shape
+    labels, reached, hits = np.full(count, -1), np.empty(count, np.int64), np.empty(count + 1, np.int64)
+    columns, rows, squared = points.copy(), np.arange(count), np.empty(count)
+    width, gone, cluster = count, 0, -1
+    for seed in range(count):
+        if labels[seed] >= 0:
+            continue
+        cluster += 1
+        hits[0], hit = np.searchsorted(rows[:width], seed), 1
+        found = at = 0
+        while True:
+            for o in hits[:hit]:
+                labels[rows[o]], reached[found] = cluster, rows[o]
+                columns[0, o] = np.inf
+                found += 1
+            gone += hit
+            if 2 * gone > width:
+                kept = 0
+                for o in range(width):
+                    if columns[0, o] < np.inf:
+                        columns[:, kept], rows[kept] = columns[:, o], rows[o]
+                        kept += 1
+                width, gone = kept, 0
+            if at == found or gone == width:
+                break
+            squared[:width] = 0
+            for axis in range(d):
+                x = points[axis, reached[at]]
+                for o in range(width):
+                    step = columns[axis, o] - x
+                    squared[o] += step * step
+            at += 1
+            hit = 0
+            for o in range(width):
+                hits[hit] = o
+                hit += squared[o] <= limit
+    return labels

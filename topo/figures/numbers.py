@@ -1,0 +1,261 @@
+"""Pictures of plain numbers: a grid of a statistic, counts, groups, values over time and costs.
+
+Knows arrays of numbers with their labels; must not know how they were measured.
+"""
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+from jaxtyping import Real
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import FigureBase
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
+
+from topo.checks import as_points
+from topo.figures.style import (
+    AMOUNTS,
+    BLUE,
+    FAINT,
+    INK,
+    MARKERS,
+    ORANGE,
+    PALETTE,
+    SKY,
+    WIDTH,
+    Figure,
+    Labelled,
+    axes_for,
+    check_positive,
+    panels,
+    short_number,
+    texts_and_values,
+    wrapped_panels,
+)
+from topo.learning import Judgement
+from topo.types import Number, Row, Whole
+
+
+def density_grid(
+    values: Real[np.ndarray, "ks ps"] | Sequence[Row],
+    ks: Sequence[Whole],
+    ps: Sequence[Number],
+    *,
+    label: str,
+    mark: tuple[Whole, Number] | None = None,
+    limits: tuple[Number, Number] | None = None,
+    ax: Axes | None = None,
+) -> FigureBase:
+    """A statistic of each density filtration rho(k, p): a grid of coloured cells with numbers (the paper's section 4).
+
+    values: for each k and p; inf is written ∞, NaN is left blank; ks, ps: the parameters of the filtrations;
+    label: of the statistic, with its unit; mark: a pair (k, p) to outline, such as the paper's; limits: the values at
+    which the colours begin and end, to be given where grids are compared; where None, the least and the largest of the
+    finite values.
+    Raises ValueError for another shape, or a mark that is not on the grid.
+    """
+    values, ks, ps = np.asarray(values, float), list(ks), list(ps)
+    if values.shape != (len(ks), len(ps)) or not values.size:
+        raise ValueError(f"values must have shape ({len(ks)}, {len(ps)}), one for each k and p, not {values.shape}")
+    if mark is not None and not (mark[0] in ks and mark[1] in ps):
+        raise ValueError(f"mark = {mark!r} must be one of the pairs of ks = {ks} and ps = {ps}")
+    ax = axes_for(ax, min(WIDTH, 1.8 + 0.62 * len(ps)), 0.9 + 0.36 * len(ks))
+    if limits is None:
+        finite = values[np.isfinite(values)]
+        limits = (finite.min(), finite.max()) if len(finite) else (0, 1)
+    norm = Normalize(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
+    shown = np.clip(values, norm.vmin, norm.vmax)
+    image = ax.imshow(np.ma.masked_invalid(shown), norm=norm, cmap=AMOUNTS, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        colour = "black" if norm(shown[row, column]) > 0.55 else "white"
+        ax.text(column, row, short_number(value), ha="center", va="center", fontsize=8, color=colour)
+    if mark is not None:
+        corner = ps.index(mark[1]) - 0.5, ks.index(mark[0]) - 0.5
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5, clip_on=False, zorder=3))
+    ax.set_xticks(range(len(ps)), [f"{p:g}" for p in ps])
+    ax.set_yticks(range(len(ks)), [f"{k:g}" for k in ks])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="share of the points kept, $p$", ylabel="neighbour, $k$")
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=label)
+    bar.outline.set_visible(False)
+    return ax.figure
+
+
+def density_grids(
+    labelled: Labelled[Real[np.ndarray, "_ks _ps"] | Sequence[Row]],
+    ks: Sequence[Whole] | Mapping[str, Sequence[Whole]],
+    ps: Sequence[Number],
+    *,
+    label: str,
+    mark: tuple[Whole, Number] | None = None,
+    limits: tuple[Number, Number] | None = None,
+    columns: Whole = 2,
+) -> Figure:
+    """Grids as `density_grid` draws them, side by side, such as of trained and of untrained networks.
+
+    labelled: a grid for each panel; values are written with one decimal. ks: of all grids, or those of each panel;
+    columns: panels in a row; limits: of all grids, from the least to the largest value of any where None; the rest as
+    for `density_grid`. Raises as `density_grid` does, and ValueError where there is no grid.
+    """
+    texts, grids = texts_and_values(labelled, "labelled")
+    rounded = [np.round(np.asarray(values, float), 1) for values in grids]
+    finite = np.concatenate([values[np.isfinite(values)] for values in rounded])
+    limits = limits or ((finite.min(), finite.max()) if len(finite) else (0, 1))
+    figure, axes = wrapped_panels(texts, columns, 2.2)
+    for ax, text, values in zip(axes, texts, rounded):
+        each = ks[text] if isinstance(ks, Mapping) else ks
+        density_grid(values, each, ps, label=label, mark=mark, limits=limits, ax=ax)
+    return figure
+
+
+def histogram(
+    values: Row,
+    *,
+    label: str,
+    bins: Whole = 40,
+    mark: Number | None = None,
+    mark_label: str | None = None,
+    ax: Axes | None = None,
+) -> FigureBase:
+    """How many values fall into each of several equal bins. The counts are logarithmic, so that a single value shows.
+
+    values: finite; label: of the values, with their unit; bins: how many; mark: a value to draw a line at; mark_label:
+    the text beside that line, the value itself where None.
+    Raises TypeError or ValueError for values of another form.
+    """
+    values = as_points(np.asarray(values)[None], "values")[0]
+    ax = axes_for(ax, 4.8, 2.4)
+    ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)
+    ax.set(xlabel=label, ylabel="count", ylim=(0.7, None))
+    if mark is not None:
+        ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
+        far = mark > np.mean(ax.get_xlim())
+        ax.annotate(
+            mark_label or f"{mark:.3g}", (mark, 1), (-4 if far else 4, 0), ax.get_xaxis_transform(),
+            textcoords="offset points", ha="right" if far else "left", va="top", fontsize=8, color=INK,
+        )
+    return ax.figure
+
+
+def strip(groups: Labelled[Row], *, label: str, ax: Axes | None = None) -> FigureBase:
+    """Every value of several groups as a dot, with a row for each group. A line and a number show its median.
+
+    groups: such as the test accuracies of a population; label: of the values, with their unit.
+    Raises TypeError or ValueError for values of another form, or where there is no group.
+    """
+    texts, rows = texts_and_values(groups, "groups")
+    every = [as_points(np.asarray(values)[None], "values")[0] for values in rows]
+    ax = axes_for(ax, 5.2, 0.7 + 0.42 * len(every))
+    for row, (values, colour, marker) in enumerate(zip(every, cycle(PALETTE), cycle(MARKERS))):
+        spread = 0.4 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # the golden ratio spreads dots evenly
+        ax.scatter(values, row + spread, s=12, color=colour, marker=marker, alpha=0.6, linewidths=0)
+        median = np.median(values)
+        ax.plot([median, median], [row - 0.32, row + 0.32], color=INK, linewidth=1.5)
+        ax.text(1.02, row, f"{median:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize=8, color=INK)
+    ax.text(1.02, 1, "median", transform=ax.transAxes, va="bottom", fontsize=7.5, color=FAINT)
+    ax.set_yticks(range(len(every)), texts)
+    ax.set_ylim(len(every) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(label)
+    return ax.figure
+
+
+def timeline(
+    x: Row,
+    bands: Labelled[Row | Real[np.ndarray, "_draws _times"] | Sequence[Row]],
+    *,
+    label: str,
+    marks: Mapping[str, Number] | None = None,
+    line: Number | None = None,
+    xlabel: str = "batch iteration",
+    ax: Axes | None = None,
+) -> FigureBase:
+    """Values against time: lines are medians of several draws, bands reach from the lowest to the highest draw.
+
+    x: the times, ascending; bands: for each draw the values at these times, a single draw where nothing varies; label:
+    of the values, with their unit; marks: {text: time}, each a vertical line; line: a value to compare with, drawn as a
+    horizontal line.
+    Raises TypeError or ValueError for another shape, or where there is no band.
+    """
+    texts, draws = texts_and_values(bands, "bands")
+    every = [as_points(np.atleast_2d(np.asarray(values)), f"bands[{text!r}]") for text, values in zip(texts, draws)]
+    for text, values in zip(texts, every):
+        if values.shape[1] != len(x):
+            raise ValueError(f"bands[{text!r}] has {values.shape[1]} times, x has {len(x)}")
+    ax = axes_for(ax, WIDTH, 2.4)
+    for text, values, colour, marker in zip(texts, every, cycle(PALETTE), cycle(MARKERS)):
+        ax.plot(x, np.median(values, axis=0), color=colour, marker=marker, markersize=4, linewidth=1.5, label=text)
+        if len(values) > 1:
+            ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18, linewidth=0)
+    if line is not None:
+        ax.axhline(line, color=FAINT, linewidth=0.8, linestyle="--", zorder=1)
+    for text, time in (marks or {}).items():
+        ax.axvline(time, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
+        ax.annotate(
+            text, (time, 1), xycoords=("data", "axes fraction"), xytext=(1, -2), textcoords="offset points",
+            rotation=90, ha="left", va="top", fontsize=7, color=INK,
+        )
+    ax.set(xlabel=xlabel, ylabel=label)
+    if marks:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, low + (high - low) / 0.65)  # the labels of the marks stand above the curves
+    if len(every) > 1:
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(every))
+    return ax.figure
+
+
+def judgements(
+    judged: Mapping[str, Judgement],
+    *,
+    marks: Mapping[str, Mapping[str, Number]] | None = None,
+    beside: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    line: Number = 3,
+) -> Figure:
+    """What halves of the networks confirm of other halves, a column a layer: lengths of bars above, ratios below.
+
+    judged: {layer: Judgement}; marks: {layer: {text: iteration}}, vertical lines under the ratios;
+    beside: {layer: {text: (draws, times)}}, further ratios of the same iterations; line: the ratio to compare with.
+    Raises TypeError or ValueError as `timeline` does.
+    """
+    marks, beside = marks or {}, beside or {}
+    figure, axes = panels(2, len(judged), height=2.3, labels=[*judged, *[""] * len(judged)])
+    for above, below, (layer, each) in zip(axes, axes[len(judged) :], judged.items()):
+        bars = dict(zip(("longest bar", "next bar"), each.lengths))
+        timeline(each.iterations, bars, label="length of a bar of $H_1$", ax=above)
+        bands = {"dense core": each.ratios, **beside.get(layer, {})}
+        timeline(each.iterations, bands, label="ratio of the bars", line=line, marks=marks.get(layer), ax=below)
+    return figure
+
+
+def costs(panels_of_curves: Labelled[Labelled[tuple[Row, Row]]], *, columns: Whole = 3) -> Figure:
+    """What a computation costs against the number of points, both logarithmic, with a panel for each computation.
+
+    The first curve of a panel is thick. The dotted gray line shows how a cost in proportion to the points would grow.
+
+    panels_of_curves: {text above the panel: {name: (points, seconds)}}; there are as many seconds as points, and all
+    are positive. columns: panels in a row.
+    Raises ValueError where there is nothing to draw or a value is not positive.
+    """
+    labels, curves = texts_and_values(panels_of_curves, "panels_of_curves")
+    figure, axes = wrapped_panels(labels, columns, 3.6, share=True)
+    for ax, each in zip(axes, curves):
+        names, pairs = texts_and_values(each, "curves")
+        for number, (name, (points, seconds), marker) in enumerate(zip(names, pairs, cycle(MARKERS))):
+            check_positive(min(*points, *seconds), f"the least value of {name}")
+            style = dict(linewidth=2.4, zorder=5) if number == 0 else dict(linewidth=1.0)
+            colour = PALETTE[number % len(PALETTE)]
+            ax.loglog(points, seconds, marker=marker, markersize=4, color=colour, label=name, **style)
+        xs, ys = (np.asarray(values, float) for values in pairs[0])
+        ax.loglog(xs, ys[-1] * xs / xs[-1], color=FAINT, linewidth=0.8, linestyle=":", label="in proportion", zorder=1)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel("points")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2))
+    for ax in axes[::columns]:
+        ax.set_ylabel("seconds")
+    return figure

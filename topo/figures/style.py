@@ -1,0 +1,129 @@
+"""The look that all figures share: palette, Figure, panels, and small helpers that every drawing module uses.
+
+Knows matplotlib; must not know any particular kind of picture, nor import another module of this package.
+"""
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from math import ceil
+from typing import TypeVar
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+
+from topo.checks import check_whole
+from topo.types import Number, Whole
+
+_T = TypeVar("_T")
+Labelled = Mapping[str, _T] | Iterable[tuple[str, _T]]  # {text: value}, or pairs (text, value)
+
+WIDTH = 7.2  # inches: the book's column
+BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW = PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442"
+)  # Okabe & Ito 2008: colour-blind readers can tell them apart
+MARKERS = "o^sDvPX"
+INK, FAINT = "0.25", "0.55"
+AMOUNTS = "cividis"
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib Figure that pyplot does not know of.
+
+    A notebook therefore shows it once, where it is the result of a cell, and nobody has to close it.
+    """
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", bbox_inches="tight")
+        return buffer.getvalue()
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to those of the book. A chapter calls this once, before its first figure."""
+    matplotlib.rcParams.update({
+        "figure.dpi": 110,
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+    })
+
+
+def panels(
+    rows: Whole,
+    columns: Whole,
+    *,
+    height: Number = 2.4,
+    labels: Sequence[str] | None = None,
+    share: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of the book's width with several Axes, each to be handed to another function as its `ax`.
+
+    height: of a row, in inches; labels: a short text above each panel, in reading order; share: whether all panels have
+    the same limits.
+    Returns the Figure and its Axes, rows * columns of them in reading order.
+    Raises TypeError or ValueError where rows or columns is no whole number above 0, or labels are too many or too few.
+    """
+    check_whole(rows, "rows", 1)
+    check_whole(columns, "columns", 1)
+    if labels is not None and len(labels) != rows * columns:
+        raise ValueError(f"there are {len(labels)} labels for {rows} x {columns} panels")
+    figure = Figure((WIDTH, rows * height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
+    for ax, label in zip(axes, () if labels is None else labels):
+        ax.set_title(label)
+    return figure, axes
+
+
+def wrapped_panels(
+    labels: Sequence[str], columns: Whole, height: Number, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a Figure and its Axes, as `panels` does: one for each label, and at most `columns` in a row."""
+    check_whole(columns, "columns", 1)
+    columns = min(columns, len(labels))
+    rows = ceil(len(labels) / columns)
+    figure, axes = panels(rows, columns, height=height, share=share)
+    for ax in axes[len(labels) :]:
+        ax.remove()
+    for ax, label in zip(axes, labels):
+        ax.set_title(label)
+    return figure, axes[: len(labels)]
+
+
+def axes_for(ax: Axes | None, width: Number, height: Number) -> Axes:
+    """Return `ax`, or the Axes of a new Figure of this width and height in inches where `ax` is None."""
+    return Figure((width, height), layout="constrained").subplots() if ax is None else ax
+
+
+def hide_scales(ax: Axes) -> None:
+    """Give both axes the same unit and hide them, where a picture shows shapes and its coordinates mean nothing."""
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+
+
+def texts_and_values(labelled: Labelled[_T], name: str) -> tuple[tuple[str, ...], tuple[_T, ...]]:
+    """Split a dict or a list of pairs into its texts and its values; raise ValueError where there are none."""
+    pairs = list(labelled.items() if isinstance(labelled, Mapping) else labelled)
+    if not pairs:
+        raise ValueError(f"{name} must not be empty")
+    return tuple(text for text, _ in pairs), tuple(value for _, value in pairs)
+
+
+def check_positive(value: Number, name: str) -> Number:
+    """Return `value`; raise ValueError where it is not positive."""
+    if not value > 0:
+        raise ValueError(f"{name} = {value!r} must be positive")
+    return value
+
+
+def short_number(value: object) -> str:
+    """Write a number with three significant digits, or infinity as ∞."""
+    return "∞" if value == np.inf else f"{value:.3g}"

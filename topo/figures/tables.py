@@ -1,0 +1,155 @@
+"""What a notebook shows as HTML: tables, and pictures to slide through.
+
+Knows texts, numbers and finished figures; must not draw.
+"""
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
+from numbers import Integral, Real
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+from PIL import Image
+
+from topo.figures.style import Labelled, short_number, texts_and_values
+from topo.types import Row, Whole
+
+
+class Slides:
+    """Pictures of which a page shows one at a time, with a slider and a button that plays them; `slides` makes it.
+
+    The page holds all pictures and the script, and fetches nothing. Where scripts are off, it shows the first picture.
+    """
+
+    _SHOW = (
+        "const box = this.closest('figure'), images = [...box.querySelectorAll('img')];"
+        "images.forEach((image, i) => {image.hidden = i != this.value});"
+        "box.querySelector('output').value = images[this.value].alt"
+    )
+    _PLAY = (
+        "const slider = this.parentNode.querySelector('input'), last = Number(slider.max);"
+        "const go = i => {slider.value = i; slider.oninput()};"
+        "if (this.timer) {clearInterval(this.timer); this.timer = 0; return}"
+        "if (slider.value == last) go(0);"
+        "this.timer = setInterval(() => {"
+        "if (slider.value == last || !this.isConnected) {clearInterval(this.timer); this.timer = 0; return}"
+        "go(Number(slider.value) + 1)}, 700)"
+    )
+
+    def __init__(self, texts: Sequence[str], pictures: Sequence[bytes]) -> None:
+        self.texts, self._pictures = texts, pictures
+
+    def _repr_html_(self) -> str:
+        images = "\n".join(
+            f'<img alt="{escape(text)}" src="data:image/png;base64,{b64encode(picture).decode()}"{" hidden" * (i > 0)}>'
+            for i, (text, picture) in enumerate(zip(self.texts, self._pictures))
+        )
+        return (
+            f'<figure style="margin: 0">\n{images}\n<div style="display: flex; gap: 0.7em; align-items: center">'
+            f'<button type="button" aria-label="play or stop" onclick="{escape(self._PLAY)}">▶</button>'
+            f'<input type="range" min="0" max="{len(self.texts) - 1}" value="0" step="1" aria-label="picture" '
+            f'style="flex: 1; max-width: 24em" oninput="{escape(self._SHOW)}">'
+            f"<output>{escape(self.texts[0])}</output></div>\n</figure>"
+        )
+
+    def __repr__(self) -> str:
+        return f"{len(self.texts)} pictures: {', '.join(self.texts)}"
+
+
+def slides(labelled: Labelled[matplotlib.figure.Figure]) -> Slides:
+    """Pictures to slide through in the order given, such as one for each time of training.
+
+    Raises ValueError where there is no picture.
+    """
+    texts, drawn = texts_and_values(labelled, "labelled")
+    pictures = []
+    for figure in drawn:
+        whole, small = BytesIO(), BytesIO()
+        figure.savefig(whole, format="png")  # not cut to what is drawn, so that all have one size
+        Image.open(whole).convert("RGB").quantize(128).save(small, "png", optimize=True)  # to a third of the bytes
+        pictures.append(small.getvalue())
+    return Slides(texts, pictures)
+
+
+class Table:
+    """A table that a notebook shows as HTML and everything else as plain text; `table` makes it."""
+
+    def __init__(self, header: list[str], rows: list[list[str]]) -> None:
+        self.header, self.rows = header, rows
+
+    def _repr_html_(self) -> str:
+        def line(cells: Iterable[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        head = line(self.header, "th")
+        return f'<table class="dataframe">\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+    def __repr__(self) -> str:
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
+    """A table, such as "paper / ours / difference". Whole numbers get commas between thousands, others three digits.
+
+    rows: each with as many cells as `header`, texts or numbers. Raises ValueError where a row has another number of
+    cells.
+    """
+    heads, lines = list(header), [list(row) for row in rows]
+    for line in lines:
+        if len(line) != len(heads):
+            raise ValueError(f"row {line} has {len(line)} cells for {len(heads)} columns")
+    return Table(list(map(_cell, heads)), [list(map(_cell, line)) for line in lines])
+
+
+def comparison(rows: Iterable[Iterable[Any]], leading: Sequence[str] = ("quantity",)) -> Table:
+    """The table "paper / ours / difference".
+
+    rows: each has the cells under `leading`, the paper's value, ours and, where it is not ours minus the paper's, the
+    difference. A row without a difference gets it; the cell is empty where one of the two values is no number.
+    leading: the headers of the first columns. Raises ValueError where a row has another number of cells.
+    """
+    return table([*leading, "paper", "ours", "difference"], [_compared(list(row), len(leading)) for row in rows])
+
+
+def _compared(row: list[Any], leading: int) -> list[Any]:
+    if len(row) != leading + 2:
+        return row
+    paper, ours = row[leading:]
+    numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in (paper, ours))
+    return [*row, ours - paper if numbers else ""]
+
+
+def spread(values: Row, digits: Whole = 1) -> str:
+    """Several values in one cell: the median, and in brackets the least and the largest, such as "2.1 (1.2–6.5)".
+
+    values: one or more; digits: after the point. A browser does not break the line inside the text.
+    """
+    least, median, largest = (f"{value:.{digits}f}" for value in np.quantile(np.asarray(values), (0, 0.5, 1)))
+    return f"{median}\N{NO-BREAK SPACE}({least}\N{EN DASH}{largest})"
+
+
+def bar_text(bar: tuple[float, float] | None) -> str:
+    """A bar in one cell: its length and, in brackets, its birth, such as "0.37 (0.02)"; "none" where it has no length.
+
+    bar: birth and length, as `topo.evidence.Loops.longest` returns them, or None.
+    """
+    if bar is None or not bar[1]:
+        return "none"
+    return f"{bar[1]:.2f}\N{NO-BREAK SPACE}({bar[0]:.2f})"
+
+
+def listed(numbers: Iterable[Whole]) -> str:
+    """Whole numbers in one cell: "200, 1,000", or "none" where there is none."""
+    return ", ".join(f"{number:,}" for number in numbers) or "none"
+
+
+def _cell(value: object) -> str:
+    """The text of a cell: numbers are formatted, all else is written as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    return f"{value:,}" if isinstance(value, Integral) else short_number(value)

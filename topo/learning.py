@@ -1,0 +1,136 @@
+"""The filters of a population while it learns: clouds, graphs, loops, circles and clusters at each iteration.
+
+Knows clouds by iteration and the measures of `evidence` and `spaces`; must not know which population it is.
+"""
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from igraph import Graph
+from jaxtyping import Float, Float64, Int64
+
+from topo import spaces
+from topo.archive import Archive
+from topo.density import densest
+from topo.evidence import STANDARD, Loops, density_clusters, over_networks, peak_means, scaled_k
+from topo.mapper import mapper_graph
+from topo.persistence import bar_lengths
+from topo.types import Clouds, CloudsLike, Number, Points, Whole
+
+Cores = dict[int, Float[np.ndarray, "_points dim"]]
+
+
+def clouds_by_iteration(
+    population: Archive,
+    layer: Whole = 1,
+    iterations: Whole | None = None,
+    networks: Whole | None = None,
+    at: Container[int] | None = None,
+) -> dict[int, Clouds]:
+    """The clouds of a layer, one for each network, at every iteration that was kept, in ascending order.
+
+    iterations: the last one looked at, all where None; networks: only the first so many; at: only these iterations.
+    Raises ValueError as `topo.archive.Archive.clouds` does.
+    """
+    kept = [t for t in population.iterations(layer) if iterations is None or t <= iterations]
+    return {t: population.clouds(layer, t, networks) for t in kept if at is None or t in at}
+
+
+def dense_cores(clouds: Mapping[int, Clouds], k: Whole, p: Number) -> Cores:
+    """The dense core of all networks together at every iteration.
+
+    clouds: of `clouds_by_iteration`; k, p: as for `topo.density.densest`, which raises the errors.
+    """
+    return {t: densest(np.concatenate(each), k, p) for t, each in clouds.items()}
+
+
+def graphs(cores: Cores, resolution: Whole = 30, gain: Number = 3) -> dict[str, tuple[Graph, Points]]:
+    """Mapper graphs for `topo.figures.mappers`: {"iteration 1,000": (graph, core)}.
+
+    cores: of `dense_cores`; resolution, gain: as for `topo.mapper.mapper_graph`, which raises the errors.
+    """
+    return {f"iteration {t:,}": (mapper_graph(core, resolution, gain), core) for t, core in cores.items()}
+
+
+class Judgement(NamedTuple):
+    """How far the loops that random halves of the networks choose are found in the other halves.
+
+    ratios: of the halves that did not choose, see `topo.evidence.Loops.ratio`; lengths: of the longest and of the next
+    bar of dimension 1, 0 where there is none.
+    """
+
+    iterations: Int64[np.ndarray, "times"]
+    ratios: Float64[np.ndarray, "draws times"]
+    lengths: Float64[np.ndarray, "2 draws times"]
+
+    @property
+    def at(self) -> dict[int, Float64[np.ndarray, "draws"]]:
+        """The ratios at each iteration."""
+        return dict(zip(self.iterations.tolist(), self.ratios.T))
+
+    def confirmed(self, least: Number = STANDARD.least) -> list[int]:
+        """The iterations at which the median ratio is `least` or more, ascending."""
+        return [t for t, ratios in self.at.items() if np.median(ratios) >= least]
+
+    @property
+    def clearest(self) -> int:
+        """The iteration at which the median ratio is largest."""
+        return max(self.at, key=lambda t: np.median(self.at[t]))
+
+
+def judge(
+    clouds: Mapping[int, Clouds],
+    ks: Sequence[Whole],
+    ps: Sequence[Number],
+    loops: Loops = STANDARD,
+    draws: Whole = 5,
+) -> Judgement:
+    """At every iteration random halves of the networks choose the filtration, and the other halves are judged there.
+
+    clouds: of `clouds_by_iteration`; the rest as for `topo.evidence.Loops.hold_outs`, whose errors it raises.
+    """
+    verdicts = [loops.hold_outs(each, ks, ps, draws=draws) for each in clouds.values()]
+    ratios = np.array([[verdict.ratio for verdict in each] for each in verdicts]).T
+    bars = [[np.append(bar_lengths(verdict.barcode, 1), [0, 0])[:2] for verdict in each] for each in verdicts]
+    return Judgement(np.array(list(clouds)), ratios, np.array(bars).transpose(2, 1, 0))
+
+
+def in_halves(
+    clouds: Mapping[int, CloudsLike], statistic: Callable[[Points], Any], draws: Whole = 5
+) -> Float64[np.ndarray, "draws times *values"]:
+    """A statistic of random halves of the networks at every iteration.
+
+    clouds: of `clouds_by_iteration`; the rest as for `topo.evidence.over_networks`, which raises the errors.
+    """
+    return np.stack([over_networks(each, statistic, draws) for each in clouds.values()], axis=1)
+
+
+def loop_of_circle(
+    core: Float[np.ndarray, "points 9"],
+    circle: Float[np.ndarray, "steps 9"],
+    loops: Loops = STANDARD,
+    sectors: Whole = 16,
+    near: Number = 0.6,
+) -> list[tuple[float, float] | None]:
+    """The longest bar of a core, of its patches on a circle, and of its other patches: whether the circle has the loop.
+
+    A bar is birth and length, as `topo.evidence.Loops.longest` returns it, and None where there are fewer than two
+    patches. sectors, near: as for `topo.spaces.circle_sectors`, which raises the errors.
+    """
+    on = spaces.circle_sectors(core, circle, sectors, near) >= 0
+    return [loops.longest(part) if len(part) > 1 else None for part in (core, core[on], core[~on])]
+
+
+def straight_edge_clusters(
+    points: Float[np.ndarray, "points 9"], k: Whole, depth: Number = 1.3, alike: Number = 0.9
+) -> tuple[int, int]:
+    """How many clusters a cloud has, and how many of the four straight edges are among them.
+
+    k: for 6,400 filters, scaled to the cloud; depth: as for `topo.evidence.density_clusters`, which raises the errors;
+    alike: the least cosine between the mean of a cluster's peak and an edge.
+    """
+    k = scaled_k(k, len(points))
+    peaks = density_clusters(points, k, depth)[1]
+    edges = spaces.primary_circle(np.arange(4) * np.pi / 2)
+    cosines = peak_means(points, peaks, k) @ edges.T
+    return len(peaks), int((cosines.max(axis=0) >= alike).sum())

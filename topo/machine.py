@@ -1,0 +1,34 @@
+"""What this machine computes with: processors, accelerators, and their names.
+
+Knows JAX's devices; must not know what is computed on them.
+"""
+import os
+import platform
+from pathlib import Path
+
+
+def accelerated() -> bool:
+    """Whether JAX computes on an accelerator, and not on the processor."""
+    import jax  # takes half a second, which those who never ask should not wait for
+
+    return jax.default_backend() != "cpu"
+
+
+def hardware() -> str:
+    """What computes here, in words: "2 x AMD EPYC (x86_64), CPU" or the accelerators' names."""
+    import jax
+
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    return f"{processors()} x {model} ({platform.machine()}), CPU"
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

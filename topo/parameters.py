@@ -1,0 +1,233 @@
+"""The parameters of a chapter: read from its notebook, checked, and parsed from text.
+
+Knows notebooks and Python literals; must not know how a chapter is executed or what it computes.
+"""
+import ast
+import difflib
+import io
+import json
+import sys
+import tokenize
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+_SCALARS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+_BUILT_IN: tuple[Callable[..., Any], ...] = (abs, all, any, len, max, min, set, sum)
+_FUNCTIONS = {function.__name__: function for function in _BUILT_IN}
+_CONSTRAINT_NODES = (
+    ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
+    ast.Name, ast.expr_context, ast.Constant, ast.Tuple, ast.List, ast.Set,
+    ast.Call, ast.GeneratorExp, ast.comprehension,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a chapter's `parameters` cell: `name: type = default  # comment; constraint`.
+
+    type: the annotation as text: int, float, bool, str, list[...] of these, each perhaps `| None`.
+    constraint: Python expression over the chapter's parameters that must hold; "" where the type says it all.
+    """
+
+    name: str
+    type: str
+    default: object
+    comment: str
+    constraint: str
+
+    @property
+    def kind(self) -> Any:
+        """The type itself, such as list[int]."""
+        return _kind(ast.parse(self.type, mode="eval").body)
+
+    def allowed(self, values: Mapping[str, Any]) -> str:
+        """What the parameter may be, as text, with the values of the other parameters that this depends on."""
+        if not self.constraint:
+            return self.type
+        nodes = ast.walk(ast.parse(self.constraint, mode="eval"))
+        names = {node.id: None for node in nodes if isinstance(node, ast.Name)}
+        others = ", ".join(f"{name} = {_short(values[name])}" for name in names if name in values and name != self.name)
+        return f"{self.type} with {self.constraint}" + (f" (where {others})" if others else "")
+
+
+def chapter_parameters(path: str | Path) -> list[Parameter]:
+    """The parameters of the chapter at `path`, in order.
+
+    A chapter has one code cell tagged `parameters`; its lines read `k: int = 200  # what it is; 1 <= k < 6400`.
+    Raises FileNotFoundError where there is no notebook, ValueError where the cell is not of that form, where a
+    constraint is no expression over the parameters, or where a default violates one; both name what is wrong.
+    """
+    path = Path(path)
+    cells = [cell for cell in cells_of(path) if "parameters" in cell.get("metadata", {}).get("tags", ())]
+    if len(cells) != 1 or cells[0]["cell_type"] != "code":
+        raise ValueError(f"{path.stem}: one code cell must be tagged `parameters`; there are {len(cells)}")
+    try:
+        source = "".join(cells[0]["source"])
+        statements = ast.parse(source, "parameters").body
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+        parameters = [_parameter(statement, comments.get(statement.end_lineno or 0, "")) for statement in statements]
+        names = [parameter.name for parameter in parameters]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{min(repeated)} is declared more than once")
+        for parameter in parameters:
+            _check_constraint(parameter, names)
+        check(parameters, {parameter.name: parameter.default for parameter in parameters})
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path.stem}: the parameters cell is malformed: {error}") from None
+    return parameters
+
+
+def check(parameters: Sequence[Parameter], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `overrides`, by name, as the chapter will get them: a whole number becomes a float for a float.
+
+    The parameters that `overrides` leaves out are at their defaults.
+    Raises ValueError naming the first parameter that is unknown, of the wrong type or out of range, its value,
+    and what is allowed.
+    """
+    declared = {parameter.name: parameter for parameter in parameters}
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    checked: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name not in declared:
+            there = f"the parameters are {', '.join(declared) or 'none'}"
+            meant = nearest(name, declared)
+            raise ValueError(f"there is no parameter {name!r} to set to {_short(value)}{meant}; {there}")
+        try:
+            checked[name] = _fit(value, declared[name].kind)
+        except TypeError:
+            allowed = declared[name].allowed({**defaults, **overrides})
+            raise ValueError(f"{name} = {_short(value)} is not allowed: it must be {allowed}") from None
+    values = defaults | checked
+    for parameter in parameters:
+        if not _holds(parameter.constraint, values):
+            value, allowed = _short(values[parameter.name]), parameter.allowed(values)
+            raise ValueError(f"{parameter.name} = {value} is not allowed: it must be {allowed}")
+    return checked
+
+
+def parse_value(text: str, kind: Any) -> Any:
+    """The value that `text` looks like, for a parameter of type `kind`; white space around it is ignored.
+
+    Python literals (1e-3 is a float, [1, 2] a list), true, false and null become values; any other text stays text. The
+    text also stays where its value is not of the type and a text is.
+    """
+    text = text.strip()
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        value = {"true": True, "false": False, "null": None}.get(text, text)
+    return text if not _fits(value, kind) and _fits(text, kind) else value
+
+
+def cells_of(path: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook. Raises FileNotFoundError where there is none, ValueError where it is no notebook."""
+    try:
+        return json.loads(path.read_text("utf-8"))["cells"]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.stem}: {path} is missing") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.stem}: {path} is no notebook ({error})") from None
+
+
+def _parameter(statement: ast.stmt, comment: str) -> Parameter:
+    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+        raise ValueError(f"`{one_line(ast.unparse(statement), 60)}` is not of the form `name: type = literal`")
+    name, kind = statement.target.id, ast.unparse(statement.annotation)
+    try:
+        _kind(statement.annotation)
+    except TypeError:
+        allowed = "int, float, bool, str, a list of these, or one of them `| None`"
+        raise ValueError(f"{name}: the type {kind} is none of {allowed}") from None
+    try:
+        default = ast.literal_eval(statement.value)
+    except ValueError:
+        raise ValueError(f"{name}: the default {ast.unparse(statement.value)} is no literal") from None
+    meaning, _, constraint = comment.rpartition(";") if ";" in comment else (comment, "", "")
+    if not meaning.strip():
+        raise ValueError(f"{name} has no comment that says what it is")
+    return Parameter(name, kind, default, meaning.strip(), constraint.strip())
+
+
+def _kind(annotation: ast.expr) -> Any:
+    match annotation:
+        case ast.Name(id=name) if name in _SCALARS:
+            return _SCALARS[name]
+        case ast.Constant(value=None):
+            return types.NoneType
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return types.GenericAlias(list, (_kind(item),))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _kind(left) | _kind(right)
+    raise TypeError
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    """`value` as a `kind`, whole numbers turned into floats where those belong; TypeError where it is none."""
+    if isinstance(kind, types.UnionType):
+        for option in get_args(kind):
+            if _fits(value, option):
+                return _fit(value, option)
+    elif get_origin(kind) is list and isinstance(value, list):
+        return [_fit(item, *get_args(kind)) for item in value]
+    elif kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise TypeError
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        _fit(value, kind)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_constraint(parameter: Parameter, names: Sequence[str]) -> None:
+    if not parameter.constraint:
+        return
+    try:
+        nodes = list(ast.walk(ast.parse(parameter.constraint, mode="eval")))
+    except SyntaxError:
+        raise ValueError(f"{parameter.name}: the constraint `{parameter.constraint}` is no expression") from None
+    targets = [node.target for node in nodes if isinstance(node, ast.comprehension)]
+    loops = {target.id for target in targets if isinstance(target, ast.Name)}
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    unknown = used - {*names, *loops, *_FUNCTIONS}
+    about_it = parameter.name in used
+    if unknown or not about_it or not all(isinstance(node, _CONSTRAINT_NODES) for node in nodes):
+        uses = f"uses {', '.join(sorted(unknown))}"
+        reason = uses if unknown else "is not simple" if about_it else "is not about it"
+        raise ValueError(f"{parameter.name}: the constraint `{parameter.constraint}` {reason}")
+
+
+def _holds(constraint: str, values: Mapping[str, Any]) -> bool:
+    """Whether a constraint that `_check_constraint` found harmless is true of `values`."""
+    if not constraint:
+        return True
+    try:
+        return eval(constraint, {"__builtins__": {}, **_FUNCTIONS, **values}) is True
+    except Exception:  # of whatever the values cannot do, such as min([])
+        return False
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Words that ask for the name among `known` that is most like `name`; none where no name is like it."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def one_line(text: object, longest: int = 200) -> str:
+    """What `text` says, on one line and cut to a length."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _short(value: object) -> str:
+    return one_line(repr(value), 80)

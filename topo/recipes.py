@@ -1,0 +1,166 @@
+"""The training configuration of a population: everything but its members and its length that decides its weights.
+
+Knows names and numbers and which of them fit together; must not know how a network is trained.
+"""
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import optax
+
+from topo import datasets
+from topo.checks import check_whole
+from topo.notation import Architecture, DeepArchitecture
+from topo.types import Number, Whole
+
+
+class Recipe(NamedTuple):
+    """The settings that the paper leaves open, once it is decided what they are; `Training` says what they mean."""
+
+    optimizer: str
+    learning_rate: Number
+    decay: Number
+    decay_epochs: int | tuple[int, ...]
+    l2: Number
+    crop: int
+    pad: int
+
+
+# What the paper does not give. M: Kingma and Ba's defaults. C: TensorFlow 1's CIFAR-10 tutorial, whose words the
+# paper's description follows. D: not the paper's; Adam, as it trains thirteen layers without normalisation.
+_RECIPES = {
+    "M": Recipe(optimizer="adam", learning_rate=1e-3, decay=1.0, decay_epochs=350, l2=0.0, crop=0, pad=0),
+    "C": Recipe(optimizer="sgd", learning_rate=0.1, decay=0.1, decay_epochs=350, l2=0.004, crop=24, pad=0),
+    "D": Recipe(optimizer="adam", learning_rate=5e-4, decay=0.1, decay_epochs=16, l2=0.0, crop=32, pad=4),
+}
+_NEUTRAL = dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True, momentum=0.0, anneal=0, hold_out=0)
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": optax.adam, "sgd": optax.sgd}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training configuration. With the member numbers and the iteration count it fixes the weights.
+
+    architecture: section 5, Tables 1 and 2, or a deep one of our own.
+    dataset: a name of datasets.SOURCES.
+    batch: images per iteration; 128 in section 5.1 (124 elsewhere in the paper).
+    seed: member i draws everything random from fold_in(key(seed), i); below 2**32.
+    max_pooling: whether a network of the C family pools (section 5.2.2 has one that does not).
+
+    The rest is what the paper leaves open. A setting that is given as None gets the value of the architecture's family,
+    so that none is None in a Training that was made; `recipe` has the values.
+
+    optimizer: "adam" (Table 1; its other settings are Kingma and Ba's) or "sgd" (Table 2).
+    momentum: of "sgd", at least 0 and below 1; 0 is plain gradient descent.
+    learning_rate: M 1e-3 (Adam's default), C 0.1 (TensorFlow 1's CIFAR-10 tutorial), D 5e-4 (ours).
+    decay, decay_epochs: the learning rate is multiplied by `decay` after every so many epochs, or at the end of each
+        of the epochs listed in a tuple: M 1 (never), C 0.1 after 350 (the tutorial), D 0.1 after 16 (ours).
+    anneal: where it is not 0, the learning rate falls along half a cosine from `learning_rate` to 0 at this iteration,
+        and stays there; `decay` is then 1.
+    l2: weight of half the squared norm of the dense layer's kernel in the loss: C 0.004 (the tutorial), else 0.
+    crop: side in pixels of a random crop, after which the image is flipped left to right half of the time, centred
+        and divided by its standard deviation; tests see the middle of the image. C 24 (the tutorial), D 32.
+        0 leaves the image as it is, divided by 255: M.
+    pad: zeros put around the image before it is cropped: D 4, else 0.
+    hold_out: how many training images, the last ones of the data set, are never trained on; accuracies are then of
+        these images instead of the test images.
+
+    Raises TypeError or ValueError for a value out of range, naming it.
+    """
+
+    architecture: Architecture | DeepArchitecture
+    dataset: str = "mnist"
+    batch: Whole = 128
+    learning_rate: Number | None = None
+    seed: Whole = 0
+    optimizer: str | None = None
+    decay: Number | None = None
+    decay_epochs: Whole | Sequence[Whole] | None = None
+    l2: Number | None = None
+    crop: Whole | None = None
+    pad: Whole | None = None
+    max_pooling: bool = True
+    momentum: Number = 0.0
+    anneal: Whole = 0
+    hold_out: Whole = 0
+
+    def __post_init__(self) -> None:
+        if self.anneal and self.decay is None:
+            object.__setattr__(self, "decay", 1.0)
+        for name, value in _RECIPES[self.architecture.family]._asdict().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        shape = datasets.source(self.dataset).shape
+        for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("anneal", 0), ("hold_out", 0)):
+            check_whole(getattr(self, name), name, least, 2**32 - 1)
+            object.__setattr__(self, name, int(getattr(self, name)))
+        self._check_decay()
+        check_fits(self, self.dataset, shape)
+        recipe = self.recipe
+        if not 0 <= recipe.l2 < math.inf:
+            raise ValueError(f"l2 = {recipe.l2} is not allowed: at least 0, and finite")
+        if not 0 < recipe.learning_rate < math.inf:
+            raise ValueError(f"learning_rate = {recipe.learning_rate} is not allowed: it must be positive and finite")
+        if not 0 <= self.momentum < 1 or (self.momentum and recipe.optimizer != "sgd"):
+            allowed = "at least 0 and below 1, and 0 unless the optimizer is sgd"
+            raise ValueError(f"momentum = {self.momentum} is not allowed: {allowed}")
+        if recipe.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer = {recipe.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+        if self.architecture.family != "C" and not self.max_pooling:
+            only = f"only networks of family C go without, not {self.architecture}"
+            raise ValueError(f"max_pooling = False is not allowed: {only}")
+
+    def _check_decay(self) -> None:
+        decay, given = self.recipe.decay, self.recipe.decay_epochs
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay = {decay} is not allowed: above 0, at most 1")
+        if self.anneal and decay < 1:
+            why = "a cosine has no steps, decay must be 1"
+            raise ValueError(f"anneal = {self.anneal} and decay = {decay} are not allowed together: {why}")
+        epochs = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+        for epoch in epochs:
+            check_whole(epoch, "decay_epochs", 1, 2**32 - 1)
+        if not epochs or list(epochs) != sorted(set(epochs)):
+            raise ValueError(f"decay_epochs = {given} is not allowed: one epoch or more, ascending")
+        whole = tuple(map(int, epochs))
+        object.__setattr__(self, "decay_epochs", whole if isinstance(given, (list, tuple)) else whole[0])
+
+    @property
+    def recipe(self) -> Recipe:
+        """What this configuration has for the settings that may be given as None."""
+        return Recipe(*(getattr(self, name) for name in Recipe._fields))
+
+    def describe(self) -> dict[str, Any]:
+        """The same as a dict for JSON, without what has no effect."""
+        description = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        description["architecture"] = str(self.architecture)
+        unused = {name for name, neutral in _NEUTRAL.items() if description[name] == neutral}
+        unused |= {"decay_epochs"} if self.decay == 1 else set()
+        return {name: value for name, value in description.items() if name not in unused}
+
+
+def check_fits(training: Training, name: str, shape: Sequence[int]) -> None:
+    """Raise ValueError where the images of the data set `name` are too few or too small for `training`.
+
+    shape: of the training images, (count, height, width, channels).
+    """
+    count, *size, _ = shape
+    if count - training.hold_out < training.batch:
+        held = f", of which {training.hold_out} are held out" if training.hold_out else ""
+        raise ValueError(f"batch = {training.batch} is not allowed: {name} has {count} training images{held}")
+    crop = training.recipe.crop
+    if crop > min(size):
+        raise ValueError(f"crop = {crop} is not allowed: the images of {name} are {size[0]} x {size[1]}")
+
+
+def learning_rate(training: Training, epoch: int) -> Number | optax.Schedule:
+    """The learning rate, a number or an optax schedule over iterations. epoch: how many iterations make an epoch."""
+    rate, decay, epochs = training.recipe.learning_rate, training.recipe.decay, training.recipe.decay_epochs
+    if training.anneal:
+        return optax.cosine_decay_schedule(rate, training.anneal)
+    if decay == 1:
+        return rate
+    if isinstance(epochs, tuple):
+        return optax.piecewise_constant_schedule(rate, {each * epoch: decay for each in epochs})
+    return optax.exponential_decay(rate, epochs * epoch, decay, staircase=True)

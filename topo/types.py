@@ -1,0 +1,23 @@
+"""The types that annotations share: numbers, and arrays with the names of their axes.
+
+Knows NumPy and jaxtyping; must not import another module of topo.
+"""
+# jaxtyping gives an axis the same length wherever its name occurs in one signature. A name that begins with an
+# underscore may have another length each time, as the points of each cloud in a list.
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer, Real
+
+Whole = int | np.integer
+Number = float | int | np.floating | np.integer
+Seed = Whole | np.random.Generator
+
+Row = Sequence[Number] | Real[np.ndarray, "_values"]
+Rows = Integer[np.ndarray, "rows"] | Sequence[Whole]
+Points = Float[np.ndarray, "points dim"]
+PointsLike = Real[np.ndarray, "points dim"] | Sequence[Row]  # what topo.checks.as_points takes
+Clouds = Sequence[Float[np.ndarray, "_points dim"]]
+CloudsLike = Real[np.ndarray, "networks _points dim"] | Sequence[Real[np.ndarray, "_points dim"] | Sequence[Row]]
+Kernels = Mapping[int, Mapping[int, Float[np.ndarray, "_networks _height _width _inputs _outputs"]]]  # layer, iteration
+Barcode = dict[int, Float[np.ndarray, "_bars 2"]]  # births and deaths by dimension
