@@ -2,6 +2,7 @@
 
 Knows docutils' converter and Sphinx's nodes; must not know the book.
 """
+
 import re
 from pathlib import Path
 
@@ -15,7 +16,9 @@ def setup(app):
     """Register the renderer; `html_math_renderer: mathml` chooses it."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_css_file("page.css")
-    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(Path(__file__).with_name("page.css"))))
+    app.connect(
+        "builder-inited", lambda app: app.config.html_static_path.append(str(Path(__file__).with_name("page.css")))
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
