@@ -99,7 +99,6 @@ def run_chapter(
             cwd = _copy_folder(path.parent, Path(scratch) / "cwd")
         template = str(path).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
         variables = {_CALLED_FROM: here, _OVERRIDDEN: " ".join(changed)}
-        variables = {_CALLED_FROM: here, _OVERRIDDEN: " ".join(changed)}
         try:
             notebook = papermill.execute_notebook(
                 template, executed, values, kernel_name="python3", language="python", cwd=cwd, progress_bar=False,

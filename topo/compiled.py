@@ -257,7 +257,7 @@ def root(parent: Int64[np.ndarray, "points"], row: int) -> int:
 
 
 @_compiled
-def merge_peaks(
+def merge_in_order(
     rho: Float64[np.ndarray, "points"],
     order: Int64[np.ndarray, "points"],
     rank: Int64[np.ndarray, "points"],

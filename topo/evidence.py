@@ -89,8 +89,8 @@ class Loops:
         landmarks = min(self.landmarks, len(points))
         return lazy_witness_barcode(points, landmarks, min(self.nu, landmarks))
 
-    def _lengths(self, cloud: PointsLike | Barcode) -> Float[np.ndarray, "bars"]:
-        return bar_lengths(cloud if isinstance(cloud, dict) else self.barcode(cloud), 1)
+    def _bars(self, cloud: PointsLike | Barcode) -> Barcode:
+        return cloud if isinstance(cloud, dict) else self.barcode(cloud)
 
     def ratio(self, cloud: PointsLike | Barcode, loops: Whole = 1) -> float:
         """How much longer the `loops`-th longest bar of dimension 1 is than the next one, or than the floor.
@@ -100,7 +100,7 @@ class Loops:
         Raises TypeError or ValueError for another `loops`, and as `barcode` does.
         """
         check_whole(loops, "loops", 1)
-        lengths = self._lengths(cloud)
+        lengths = bar_lengths(self._bars(cloud), 1)
         if len(lengths) < loops:
             return 0.0
         following = max(lengths[loops] if len(lengths) > loops else 0.0, self.floor)
@@ -113,7 +113,7 @@ class Loops:
 
         Of several numbers with the same ratio it is the smallest.
         """
-        bars = cloud if isinstance(cloud, dict) else self.barcode(cloud)
+        bars = self._bars(cloud)
         ratios = [self.ratio(bars, loops) for loops in range(1, self.most + 1)]
         return ratios.index(max(ratios)) + 1, max(ratios)
 
@@ -130,7 +130,7 @@ class Loops:
 
     def longest(self, cloud: PointsLike | Barcode) -> tuple[float, float]:
         """Birth and length of the longest bar of dimension 1; (inf, 0.0) where there is no bar."""
-        bars = (cloud if isinstance(cloud, dict) else self.barcode(cloud))[1]
+        bars = self._bars(cloud)[1]
         return (float(bars[0, 0]), float(bars[0, 1] - bars[0, 0])) if len(bars) else (inf, 0.0)
 
     def barcodes(

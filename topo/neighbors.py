@@ -110,7 +110,7 @@ def merge_peaks(
     order = np.argsort(rho, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return compiled.merge_peaks(rho, order, rank, starts, neighbours, least)
+    return compiled.merge_in_order(rho, order, rank, starts, neighbours, least)
 
 
 def _scaled(points: Points) -> tuple[Float64[np.ndarray, "points dim"], int]:
