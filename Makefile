@@ -14,7 +14,7 @@ book: environment
 
 test: environment
 	$(run) -m ruff check
-	$(run) -m ruff format --check book
+	$(run) -m ruff format --check
 	$(run) -m mypy
 	$(run) -m pytest -n 2 --dist loadfile
 	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book

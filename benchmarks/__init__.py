@@ -2,6 +2,7 @@
 
 Here is what they share: how something is timed, in a process of its own, and reported. Must not know what is measured.
 """
+
 import argparse
 import json
 import math
@@ -22,7 +23,10 @@ OUT = ROOT / "_build" / "bench"
 
 
 def steady(run, seconds):
-    """Iterations per second of `run(iterations)`, after one call that compiles and another that tells how many fill `seconds`."""
+    """Iterations per second of `run(iterations)`.
+
+    One call before compiles, another tells how many iterations fill `seconds`.
+    """
     run(2)
     start = time.perf_counter()
     run(2)
@@ -41,7 +45,7 @@ def peak_memory():
 
 
 def minibatches(images, labels, batch, seed=0):
-    """Endless minibatches (images, labels) out of numpy arrays, in a new order every epoch, as a training loop reads them."""
+    """Endless minibatches (images, labels) out of numpy arrays, in a new order every epoch."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -94,7 +98,9 @@ def aligned(table, sides):
     """A table {"header", "rows"} of str as text; sides: "<" or ">" for each column."""
     lines = [table["header"], *table["rows"]]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths)).rstrip() for line in lines
+    )
 
 
 def positive(kind):

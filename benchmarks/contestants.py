@@ -1,7 +1,9 @@
 """What a user would take for a kernel of this project: ours, and other libraries at their best setting, on one cloud.
 
-Knows how each is called; must not know how often, nor what the report says. Every import of a peer is inside its function.
+Knows how each is called; must not know how often, nor what the report says. Every import of a peer is inside its
+function.
 """
+
 import signal
 import time
 
@@ -101,7 +103,9 @@ def witness_gudhi(points):
     from gudhi.subsampling import choose_n_farthest_points
 
     landmarks = choose_n_farthest_points(points, nb_points=LANDMARKS, starting_point=0)
-    tree = EuclideanWitnessComplex(witnesses=points.tolist(), landmarks=landmarks).create_simplex_tree(0.2, limit_dimension=3)
+    tree = EuclideanWitnessComplex(witnesses=points.tolist(), landmarks=landmarks).create_simplex_tree(
+        0.2, limit_dimension=3
+    )
     tree.persistence()
 
 
@@ -129,11 +133,17 @@ def prepare_mapper(points):
     bins = mapper.IntervalCover(RESOLUTION, GAIN).fit_transform(lens)
     bins.sort_indices()
     bins = np.split(bins.indices, bins.indptr[1:-1])
-    return {"points": points, "lens": lens, "scaled": scaled, "bins": bins, "threshold": mapper.linkage_threshold(scaled)}
+    return {
+        "points": points,
+        "lens": lens,
+        "scaled": scaled,
+        "bins": bins,
+        "threshold": mapper.linkage_threshold(scaled),
+    }
 
 
 def _single_linkage(threshold):
-    """Single linkage cut at a distance, as scikit-learn's estimators are; the quickest of its ways, and for one point too."""
+    """Single linkage cut at a distance, as a scikit-learn estimator, the quickest of its ways; for one point too."""
     from sklearn.base import BaseEstimator, ClusterMixin
     from sklearn.cluster import AgglomerativeClustering
 

@@ -1,7 +1,10 @@
-"""The loop that one would write in Flax and optax, after Flax's own examples: one network, one jitted step, minibatches from numpy.
+"""The loop that one would write in Flax and optax, after Flax's own examples.
+
+One network, one jitted step, minibatches from numpy.
 
 Knows Flax, optax and the recipe of a Training; must not use what this project computes with.
 """
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -85,7 +88,7 @@ def loss(params, apply, inputs, labels, l2, key):
 
 
 def measure(architecture, dataset, seconds):
-    """{"rate": iterations per second, "memory": bytes at most} of a network trained on noise in the shape of a data set."""
+    """{"rate": iterations per second, "memory": bytes at most} of a network trained on noise, shaped as a data set."""
     training = Training(Architecture.parse(architecture), dataset)
     data = datasets.stand_in(dataset)
     optimizer = {"adam": optax.adam, "sgd": optax.sgd}[training.optimizer](training.learning_rate)
@@ -98,7 +101,9 @@ def measure(architecture, dataset, seconds):
     def train_step(state, images, labels, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         inputs = prepare(images, augment_key)
-        value, gradient = jax.value_and_grad(loss)(state.params, state.apply_fn, inputs, labels, training.l2, dropout_key)
+        value, gradient = jax.value_and_grad(loss)(
+            state.params, state.apply_fn, inputs, labels, training.l2, dropout_key
+        )
         return state.apply_gradients(grads=gradient), value
 
     key, init_key = jax.random.split(jax.random.key(0))

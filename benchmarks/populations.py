@@ -1,7 +1,9 @@
 """Training populations: network-iterations per second and memory, this project's beside loops in Flax and in PyTorch.
 
-Knows the order of measurements and the report; must not know how the others train. `python -m benchmarks.populations --help`
+Knows the order of measurements and the report; must not know how the others train. Its options:
+`python -m benchmarks.populations --help`
 """
+
 import argparse
 import json
 import time
@@ -44,7 +46,7 @@ def _advance(architecture, dataset, formulation, members, iterations):
 
 
 def measure(architecture, dataset, seconds, formulation):
-    """As the campaign trains: {"rate": network-iterations per second of all its workers, "memory": their bytes together}.
+    """As the campaign trains: {"rate": network-iterations per second of all workers, "memory": their bytes together}.
 
     Each worker advances a chunk of members; all do as many iterations, about `seconds` long, and begin together.
     formulation: a name of training.FORMULATIONS.
@@ -102,7 +104,12 @@ def run(names, rounds, seconds):
             case, own = CASES[name], "benchmarks.populations"
             choice = measured("formulations", f"{own}.formulations", *case, **campaign.WORKER_ENVIRONMENT)
             settings = {"ours": (choice["formulation"],)}
-            held = [measured(f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **campaign.WORKER_ENVIRONMENT) for n in MEMBERS]
+            held = [
+                measured(
+                    f"{n} members", f"{own}.footprint", *case, choice["formulation"], n, **campaign.WORKER_ENVIRONMENT
+                )
+                for n in MEMBERS
+            ]
             loops = {who: [] for who in installed}
             for _ in range(rounds):
                 for who in installed:
@@ -143,8 +150,13 @@ def report(measured):
         each = {kind: slope(result["members"], held) / _MIB for kind, held in result["memory"].items()}
         times = ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in result["formulations"]["seconds"].items())
         counts = ", ".join(map(str, result["members"]))
-        notes.append(f"{network}: on one thread {times} a network-iteration, so {result['formulations']['formulation']};")
-        notes.append(f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), {each['compiler']:.1f} MiB by the compiler")
+        notes.append(
+            f"{network}: on one thread {times} a network-iteration, so {result['formulations']['formulation']};"
+        )
+        notes.append(
+            f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), "
+            f"{each['compiler']:.1f} MiB by the compiler"
+        )
     rounds = f"{measured['rounds']} rounds of {measured['seconds']:g} s, batch {training.Training.batch}"
     return "\n".join([heading(measured), rounds, "", aligned(measured["table"], "<<>>>"), "", *notes])
 
@@ -152,9 +164,15 @@ def report(measured):
 def main(arguments=None):
     """Measure, print the table, and keep the figures in _build/bench/populations.json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.populations", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)")
-    parser.add_argument("--seconds", type=positive(float), default=5.0, metavar="S", help="how long a measurement is (default: 5)")
-    parser.add_argument("--only", type=some_of(CASES), default=list(CASES), metavar="A,B", help=f"some of {','.join(CASES)}")
+    parser.add_argument(
+        "--rounds", type=positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive(float), default=5.0, metavar="S", help="how long a measurement is (default: 5)"
+    )
+    parser.add_argument(
+        "--only", type=some_of(CASES), default=list(CASES), metavar="A,B", help=f"some of {','.join(CASES)}"
+    )
     chosen = parser.parse_args(arguments)
     measured = run(chosen.only, chosen.rounds, chosen.seconds)
     path = OUT / "populations.json"

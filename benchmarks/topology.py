@@ -1,7 +1,9 @@
-"""Density, lazy witness barcodes and Mapper: seconds and memory from 1,000 points on, beside other libraries, in one run.
+"""Density, lazy witness barcodes and Mapper, from 1,000 points on: seconds and memory, beside other libraries.
 
-Knows the order of measurements and the report; must not know how a contestant is called. `python -m benchmarks.topology --help`
+Knows the order of measurements and the report; must not know how a contestant is called. Its options:
+`python -m benchmarks.topology --help`
 """
+
 import argparse
 import json
 import sys
@@ -19,7 +21,7 @@ REPEATED = (20_000, 204_800)  # sizes of the table: all have their turn in every
 TASKS = {
     "density": f"distance of every point to its {NEIGHBOR}th nearest neighbour",
     "lazy witness": f"barcode of dimensions 0 to 2 with {LANDMARKS} landmarks, nu = {NU}",
-    "Mapper": f"Mapper({RESOLUTION}, {GAIN}) with the mean filter of every node; the others are given its bins and threshold",
+    "Mapper": f"Mapper({RESOLUTION}, {GAIN}) with the mean filter of every node; the others get its bins and threshold",
 }
 _MIB = 2**20
 
@@ -46,7 +48,12 @@ def run(kernels, sizes, rounds, limit):
                             bar.set_postfix_str(f"{kernel}, {name}, {n:,} points")
                             of[n] = _measured(of[n], kernel, name, n, limit)
                         bar.update()
-            results[kernel] = {"task": TASKS[kernel], "contestants": contestants, "table": table(contestants), "curves": curves(contestants)}
+            results[kernel] = {
+                "task": TASKS[kernel],
+                "contestants": contestants,
+                "table": table(contestants),
+                "curves": curves(contestants),
+            }
     packages = {package for kernel in kernels for package, _ in KERNELS[kernel][2].values() if package}
     return {**circumstances("numpy", "numba", *sorted(packages)), "rounds": rounds, "limit": limit, "results": results}
 
@@ -106,13 +113,25 @@ def table(contestants):
                 ratio = f"{median(each['seconds'] / ours['seconds'] for each, ours in zip(of[n], own[n])):.1f}"
                 apart = difference(of[n], own[n])
                 apart = "another complex" if apart is None else f"{apart:.0e}" if apart else "0"
-            rows.append((f"{n:,}", name, f"{median(times):.2f} ({min(times):.2f}-{max(times):.2f})", ratio, f"{memory:,.0f} MiB", apart))
+            rows.append(
+                (
+                    f"{n:,}",
+                    name,
+                    f"{median(times):.2f} ({min(times):.2f}-{max(times):.2f})",
+                    ratio,
+                    f"{memory:,.0f} MiB",
+                    apart,
+                )
+            )
     return {"header": header, "rows": rows}
 
 
 def curves(contestants):
     """{name: (points, seconds)} of all that ran, ascending in points: what the log-log plot shows."""
-    ran = {name: [(n, _seconds(each)) for n, each in of.items() if isinstance(each, list)] for name, of in contestants.items()}
+    ran = {
+        name: [(n, _seconds(each)) for n, each in of.items() if isinstance(each, list)]
+        for name, of in contestants.items()
+    }
     return {name: tuple(zip(*pairs)) for name, pairs in ran.items() if pairs}
 
 
@@ -135,11 +154,33 @@ def plot(measured, path):
 def main(arguments=None):
     """Measure, print the table, and keep the figures and the plots in _build/bench."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.topology", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=positive(int), default=3, metavar="N", help="turns of all at the sizes of the table (default: 3)")
-    parser.add_argument("--limit", type=positive(int), default=120, metavar="S", help="seconds after which one is stopped (default: 120)")
-    parser.add_argument("--largest", type=positive(int), default=max(SIZES), metavar="N", help=f"points at most (default: {max(SIZES)})")
-    parser.add_argument("--only", type=some_of(KERNELS), default=list(KERNELS), metavar="A,B", help=f"some of {','.join(KERNELS)}")
-    parser.add_argument("--out", type=Path, default=OUT / "topology.json", metavar="FILE", help="where the figures go (default: %(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=positive(int),
+        default=3,
+        metavar="N",
+        help="turns of all at the sizes of the table (default: 3)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive(int),
+        default=120,
+        metavar="S",
+        help="seconds after which one is stopped (default: 120)",
+    )
+    parser.add_argument(
+        "--largest", type=positive(int), default=max(SIZES), metavar="N", help=f"points at most (default: {max(SIZES)})"
+    )
+    parser.add_argument(
+        "--only", type=some_of(KERNELS), default=list(KERNELS), metavar="A,B", help=f"some of {','.join(KERNELS)}"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=OUT / "topology.json",
+        metavar="FILE",
+        help="where the figures go (default: %(default)s)",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.largest < SIZES[0]:
         parser.error(f"--largest {chosen.largest} is not allowed: the smallest cloud has {SIZES[0]} points")

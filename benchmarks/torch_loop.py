@@ -2,6 +2,7 @@
 
 Knows PyTorch and the recipe of a Training; must not use what this project computes with.
 """
+
 import torch
 from torch import nn
 
@@ -30,7 +31,9 @@ def network(architecture, height, width, channels, dropout=0.5):
         layers += [second, nn.ReLU(inplace=True), nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1), normalizer]
         side, regularizer = 2, []
     hidden = conv2 * (height // side) * (width // side)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(hidden, dense), nn.ReLU(inplace=True), *regularizer, nn.Linear(dense, 10))
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(hidden, dense), nn.ReLU(inplace=True), *regularizer, nn.Linear(dense, 10)
+    )
 
 
 def augment(images, side):
@@ -57,7 +60,9 @@ def _trainer(training, data, memory_format):
     _, height, width, channels = data.train_images.shape
     side = training.crop
     model = network(training.architecture, side or height, side or width, channels).to(memory_format=memory_format)
-    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[training.optimizer](model.parameters(), training.learning_rate)
+    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[training.optimizer](
+        model.parameters(), training.learning_rate
+    )
     stream = minibatches(data.train_images.transpose(0, 3, 1, 2), data.train_labels.astype("int64"), training.batch)
 
     def run(iterations):
@@ -72,7 +77,7 @@ def _trainer(training, data, memory_format):
 
 
 def measure(architecture, dataset, seconds):
-    """{"rate": iterations per second, "memory": bytes at most, "format": the faster memory format, which was used} on noise."""
+    """On noise: {"rate": iterations per second, "memory": bytes at most, "format": the faster memory format}."""
     training = Training(Architecture.parse(architecture), dataset)
     data = datasets.stand_in(dataset)
     loops = {name: _trainer(training, data, memory_format) for name, memory_format in _FORMATS.items()}

@@ -1,4 +1,5 @@
 """A small checkout: the real package and configuration around a book of two short chapters."""
+
 import os
 import shutil
 import tempfile
@@ -29,7 +30,8 @@ SURROUNDINGS = """import os, sys
 import topo
 open("left-behind.txt", "w").close()
 print("to be", "dropped", file=sys.stderr)
-assert os.path.exists("references.bib") and os.path.samefile(sys.prefix, os.environ.get("EXPECTED_PREFIX", sys.prefix))"""
+assert os.path.exists("references.bib")
+assert os.path.samefile(sys.prefix, os.environ.get("EXPECTED_PREFIX", sys.prefix))"""
 FIGURE = """import matplotlib.pyplot as plt
 plt.plot([k, networks]);"""
 ABOUT_THE_FIGURE = {
@@ -41,7 +43,9 @@ ABOUT_THE_FIGURE = {
 def write_chapter(path, cells):
     """Write a notebook of markdown (text) and code ((source, metadata)) cells."""
     made = [
-        new_markdown_cell(cell, id=f"cell-{i}") if isinstance(cell, str) else new_code_cell(cell[0], metadata=cell[1], id=f"cell-{i}")
+        new_markdown_cell(cell, id=f"cell-{i}")
+        if isinstance(cell, str)
+        else new_code_cell(cell[0], metadata=cell[1], id=f"cell-{i}")
         for i, cell in enumerate(cells)
     ]
     nbformat.write(new_notebook(cells=made), path)
@@ -51,16 +55,26 @@ def write_chapter(path, cells):
 def make_checkout(root):
     """A checkout at `root` whose book is small."""
     shutil.copytree(ROOT / "topo", root / "topo", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "book" / "_extensions", root / "book" / "_extensions", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "book" / "_extensions", root / "book" / "_extensions", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "_config.yml", root)
     shutil.copy(ROOT / "book" / "references.bib", root / "book")
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-first\n  - file: book/02-second\n")
-    (root / "book" / "intro.md").write_text("# A book\n\n![The line](images/fig-01-line.png)\n\n```{bibliography}\n```\n")
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-first\n  - file: book/02-second\n"
+    )
+    (root / "book" / "intro.md").write_text(
+        "# A book\n\n![The line](images/fig-01-line.png)\n\n```{bibliography}\n```\n"
+    )
     parameters = (PARAMETERS, {"tags": ["parameters"]})
     figure = (FIGURE, {"mystnb": ABOUT_THE_FIGURE})
-    formula = "$$\n\\rho(k, p) = \\left\\{x : d_k(x) \\le q_p\\right\\}\n$$ (rho)\n\nand $\\mathbb{R}^9$, see {eq}`rho`."
+    formula = (
+        "$$\n\\rho(k, p) = \\left\\{x : d_k(x) \\le q_p\\right\\}\n$$ (rho)\n\nand $\\mathbb{R}^9$, see {eq}`rho`."
+    )
     question = "# First\n\nWhat is it {cite:t}`lee2003patches`?"
-    write_chapter(root / "book" / "01-first.ipynb", [question, parameters, (DERIVED, {}), (SURROUNDINGS, {}), figure, formula])
+    write_chapter(
+        root / "book" / "01-first.ipynb", [question, parameters, (DERIVED, {}), (SURROUNDINGS, {}), figure, formula]
+    )
     second = ("n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
     raising = ("if fail:\n    raise RuntimeError(f'no luck\\nwith {n}')\nn + 1", {})
     write_chapter(root / "book" / "02-second.ipynb", ["# Second\n\nSee {numref}`fig-01-line`.", second, raising])

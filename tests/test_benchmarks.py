@@ -22,7 +22,9 @@ def engine(text):
     side, channels, scale = (8, 1, 1) if architecture.family == "M" else (24, 3, 100)  # so that normalisation matters
     inputs = (scale * generator.normal(size=(6, side, side, channels))).astype(np.float32)
     labels = np.arange(6)
-    trainer = training.Trainer(training.Training(architecture, batch=6), datasets.Dataset("noise", inputs, labels, inputs, labels))
+    trainer = training.Trainer(
+        training.Training(architecture, batch=6), datasets.Dataset("noise", inputs, labels, inputs, labels)
+    )
     if architecture.family == "M":
         trainer._network = trainer._network.clone(dropout=0.0)
     params = jax.tree.map(lambda leaf: leaf[0], trainer.initial([0]).params)
@@ -39,7 +41,9 @@ def test_the_flax_loop_trains_the_same_network(text):
     chosen, params, inputs, labels, value, gradient = engine(text)
     network = flax_loop.network(chosen.architecture, **({"dropout": 0.0} if chosen.architecture.family == "M" else {}))
     theirs = {NAMES[name]: leaves for name, leaves in params.items()}
-    loss = partial(flax_loop.loss, apply=network.apply, inputs=inputs, labels=labels, l2=chosen.l2, key=jax.random.key(0))
+    loss = partial(
+        flax_loop.loss, apply=network.apply, inputs=inputs, labels=labels, l2=chosen.l2, key=jax.random.key(0)
+    )
     their_value, their_gradient = jax.jit(jax.value_and_grad(loss))(theirs)
     assert_close(their_value, value)
     jax.tree.map(assert_close, their_gradient, {NAMES[name]: leaves for name, leaves in gradient.items()})
@@ -115,7 +119,9 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(populations, "OUT", tmp_path)
     monkeypatch.setattr(populations, "find_spec", lambda name: None)
     monkeypatch.setattr(machine, "processors", lambda: 1)
-    monkeypatch.setattr(training, "measure", lambda *_: {"seconds": {"fused": 0.002, "plain": 0.003}, "formulation": "fused"})
+    monkeypatch.setattr(
+        training, "measure", lambda *_: {"seconds": {"fused": 0.002, "plain": 0.003}, "formulation": "fused"}
+    )
     here = lambda function, *arguments, **_: resolve_name(function)(*arguments)
     monkeypatch.setattr(populations, "_afresh", here)
     monkeypatch.setattr("benchmarks.afresh", here)

@@ -19,7 +19,11 @@ def chapter_of(source, folder):
 
 def outputs(path):
     cells = nbformat.read(path, 4).cells
-    return ["".join(o.get("text") or o.data["text/plain"] for o in cell.outputs) for cell in cells if cell.cell_type == "code"]
+    return [
+        "".join(o.get("text") or o.data["text/plain"] for o in cell.outputs)
+        for cell in cells
+        if cell.cell_type == "code"
+    ]
 
 
 # Parameters
@@ -29,7 +33,8 @@ def test_chapters_are_the_notebooks_of_the_table_of_contents(checkout):
     assert book.chapters(checkout) == {name: checkout / "book" / f"{name}.ipynb" for name in ("01-first", "02-second")}
     (checkout / "_toc.yml").write_text(
         "format: jb-book\nroot: book/intro\nparts:\n"
-        "  - caption: One\n    chapters:\n      - file: book/01-first\n        sections:\n          - file: book/02-second\n"
+        "  - caption: One\n    chapters:\n      - file: book/01-first\n"
+        "        sections:\n          - file: book/02-second\n"
     )
     assert list(book.chapters(checkout)) == ["01-first", "02-second"]
     assert book.chapter("02-second", checkout) == book.chapter(str(checkout / "book/02-second.ipynb"), checkout)
@@ -39,7 +44,9 @@ def test_chapters_are_the_notebooks_of_the_table_of_contents(checkout):
 
 def test_parameters_are_read_as_the_cell_declares_them(checkout):
     declared = parameters.chapter_parameters(checkout / "book" / "01-first.ipynb")
-    assert declared[0] == parameters.Parameter("k", "int", 200, "neighbour whose distance estimates density", "1 <= k < 64 * networks")
+    assert declared[0] == parameters.Parameter(
+        "k", "int", 200, "neighbour whose distance estimates density", "1 <= k < 64 * networks"
+    )
     assert [each.name for each in declared] == ["k", "networks", "p", "snapshots", "source", "seed", "quiet"]
     assert [each.kind for each in declared] == [int, int, float, list[int], str, int | None, bool]
     assert [each.default for each in declared] == [200, 100, 0.3, [100, 400], "archive", None, False]
@@ -125,14 +132,25 @@ def test_values_are_read_as_what_they_look_like(text, kind, value):
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"k": 1}, {"k": 6399}, {"p": 1e-3}, {"k": 127, "networks": 2}, {"snapshots": [0]}, {"source": "train"}, {"seed": 0}, {"seed": None}],
+    [
+        {"k": 1},
+        {"k": 6399},
+        {"p": 1e-3},
+        {"k": 127, "networks": 2},
+        {"snapshots": [0]},
+        {"source": "train"},
+        {"seed": 0},
+        {"seed": None},
+    ],
 )
 def test_allowed_values_pass_unchanged(checkout, overrides):
     assert parameters.check(parameters.chapter_parameters(checkout / "book" / "01-first.ipynb"), overrides) == overrides
 
 
 def test_whole_numbers_become_floats_where_floats_belong(tmp_path):
-    declared = parameters.chapter_parameters(chapter_of("p: float = 0.5  # a\nq: list[float] = [0.5]  # b\nr: float | None = None  # c", tmp_path))
+    declared = parameters.chapter_parameters(
+        chapter_of("p: float = 0.5  # a\nq: list[float] = [0.5]  # b\nr: float | None = None  # c", tmp_path)
+    )
     checked = parameters.check(declared, {"p": 1, "q": [1, 2.5], "r": 3})
     assert checked == {"p": 1.0, "q": [1.0, 2.5], "r": 3.0}
     assert {type(x) for x in (checked["p"], *checked["q"], checked["r"])} == {float}
@@ -141,7 +159,11 @@ def test_whole_numbers_become_floats_where_floats_belong(tmp_path):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ({"kk": 1}, "there is no parameter 'kk' to set to 1 (did you mean k?); the parameters are k, networks, p, snapshots, source, seed, quiet"),
+        (
+            {"kk": 1},
+            "there is no parameter 'kk' to set to 1 (did you mean k?); "
+            "the parameters are k, networks, p, snapshots, source, seed, quiet",
+        ),
         ({"k": 0}, "k = 0 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 100)"),
         ({"k": 6400}, "k = 6400 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 100)"),
         ({"networks": 3}, "k = 200 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 3)"),
@@ -151,9 +173,15 @@ def test_whole_numbers_become_floats_where_floats_belong(tmp_path):
         ({"p": "half"}, "p = 'half' is not allowed: it must be float with 0 < p <= 1"),
         ({"p": float("nan")}, "p = nan is not allowed: it must be float with 0 < p <= 1"),
         ({"p": 10**400}, "p = 1" + 78 * "0" + "… is not allowed: it must be float with 0 < p <= 1"),
-        ({"snapshots": [100, -1]}, "snapshots = [100, -1] is not allowed: it must be list[int] with min(snapshots) >= 0"),
+        (
+            {"snapshots": [100, -1]},
+            "snapshots = [100, -1] is not allowed: it must be list[int] with min(snapshots) >= 0",
+        ),
         ({"snapshots": []}, "snapshots = [] is not allowed: it must be list[int] with min(snapshots) >= 0"),
-        ({"snapshots": [100, 0.5]}, "snapshots = [100, 0.5] is not allowed: it must be list[int] with min(snapshots) >= 0"),
+        (
+            {"snapshots": [100, 0.5]},
+            "snapshots = [100, 0.5] is not allowed: it must be list[int] with min(snapshots) >= 0",
+        ),
         ({"snapshots": 100}, "snapshots = 100 is not allowed: it must be list[int] with min(snapshots) >= 0"),
         ({"source": "web"}, "source = 'web' is not allowed: it must be str with source in ('archive', 'train')"),
         ({"seed": -1}, "seed = -1 is not allowed: it must be int | None with seed is None or seed >= 0"),
@@ -218,7 +246,9 @@ def test_a_run_checks_everything_before_it_starts(checkout, tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "papermill", None)
     source = checkout / "book" / "02-second.ipynb"
     for out in (source, checkout / "book" / "new.ipynb", tmp_path / "out.html", tmp_path):
-        with pytest.raises(ValueError, match=re.escape(f"{out} is not allowed as output: it must be a file *.ipynb outside")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"{out} is not allowed as output: it must be a file *.ipynb outside")
+        ):
             book.run_chapter(source, {}, out)
     with pytest.raises(ValueError, match="n = 0 is not allowed"):
         book.run_chapter(source, {"n": 0}, tmp_path / "out.ipynb")
@@ -248,7 +278,13 @@ class _Page(HTMLParser):
         self.formulas += tag == "math"
         if tag == "img":
             self.pictures[attributes.get("alt")] = attributes["src"]
-        address = attributes.get("src") if tag in ("script", "img", "iframe") else attributes.get("href") if tag == "link" else None
+        address = (
+            attributes.get("src")
+            if tag in ("script", "img", "iframe")
+            else attributes.get("href")
+            if tag == "link"
+            else None
+        )
         if address and re.match(r"(https?:)?//", address):
             self.fetched.append(address)
 
@@ -279,7 +315,9 @@ def test_refreshed_outputs_do_not_change_from_run_to_run(built, tmp_path):
     notebook = nbformat.read(source, 4)
     assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
     assert outputs(source)[1:3] == ["200 0.3 [100, 400] 'archive' None False 1920\n", ""]
-    assert set(notebook.metadata) == {"kernelspec", "language_info"} and all("papermill" not in cell.metadata for cell in notebook.cells)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"} and all(
+        "papermill" not in cell.metadata for cell in notebook.cells
+    )
     assert not (built / "book" / "left-behind.txt").exists()
     assert (built / "book" / "images" / "fig-01-line.png").read_bytes().startswith(b"\x89PNG")
 
@@ -298,9 +336,21 @@ def test_nbval_compares_numbers_and_not_times(tmp_path):
     )
     book._save_outputs(book.run_chapter(source, {}, tmp_path / "runs" / "chapter.ipynb"), source)
     settings = book.ROOT / "tests" / "nbval.cfg"
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings}", "chapter.ipynb"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        f"--nbval-sanitize-with={settings}",
+        "chapter.ipynb",
+    ]
     saved = source.read_text()
-    for text, failures in ((saved, 0), (saved.replace("33.3333<", "33.3334<"), 1), (saved.replace("100 networks in", "101 networks in"), 1)):
+    for text, failures in (
+        (saved, 0),
+        (saved.replace("33.3333<", "33.3334<"), 1),
+        (saved.replace("100 networks in", "101 networks in"), 1),
+    ):
         assert (text != saved) == bool(failures)
         source.write_text(text)
         result = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
@@ -324,7 +374,10 @@ def test_a_chapter_that_fails_stops_the_book_and_leaves_the_last_one(checkout):
     source = checkout / "book" / "02-second.ipynb"
     source.write_text(source.read_text().replace("fail: bool = False", "fail: bool = True"))
     before = source.read_bytes()
-    with pytest.raises(book.BookError, match=r"^02-second: cell 3, `if fail:`, raised RuntimeError: no luck with 1; see \S.*failed.ipynb$"):
+    with pytest.raises(
+        book.BookError,
+        match=r"^02-second: cell 3, `if fail:`, raised RuntimeError: no luck with 1; see \S.*failed.ipynb$",
+    ):
         book.build(names=["02-second"], refresh=True, root=checkout)
     assert os.listdir(html) == [".buildinfo"] and source.read_bytes() == before
 
@@ -346,7 +399,10 @@ def test_a_book_is_refused_before_anything_runs(checkout, tmp_path):
         book.build(out=tmp_path / "thesis", root=checkout)
     with pytest.raises(ValueError, match="jobs = 0 is not allowed"):
         book.build(jobs=0, root=checkout)
-    with pytest.raises(ValueError, match=r"there is no chapter '2-second' \(did you mean 02-second\?\); the chapters are 01-first, 02-second"):
+    with pytest.raises(
+        ValueError,
+        match=r"there is no chapter '2-second' \(did you mean 02-second\?\); the chapters are 01-first, 02-second",
+    ):
         book.build(names=["2-second"], root=checkout)
     chapter_of("k = 1", checkout / "book").replace(checkout / "book" / "02-second.ipynb")
     with pytest.raises(ValueError, match="02-second: the parameters cell is malformed"):
@@ -354,7 +410,10 @@ def test_a_book_is_refused_before_anything_runs(checkout, tmp_path):
     assert not (checkout / "_build").exists()
 
 
-PARAMETERS_OF_SECOND = ("n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
+PARAMETERS_OF_SECOND = (
+    "n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise",
+    {"tags": ["parameters"]},
+)
 ASSERTING = """from topo import book
 changed = book.overridden()
 assert changed or n == 1, "the finding"
@@ -363,9 +422,15 @@ print("changed:", *changed)"""
 
 def test_a_chapter_knows_which_parameters_were_changed(checkout, tmp_path):
     path = write_chapter(checkout / "book" / "02-second.ipynb", ["# Second", PARAMETERS_OF_SECOND, (ASSERTING, {})])
-    told = lambda overrides: nbformat.read(book.run_chapter(path, overrides, tmp_path / "out.ipynb"), 4).cells[-1].outputs[0].text
+    told = lambda overrides: (
+        nbformat.read(book.run_chapter(path, overrides, tmp_path / "out.ipynb"), 4).cells[-1].outputs[0].text
+    )
     assert told({}).split() == ["changed:"] == told({"n": 1}).split()  # a value that is the default changes nothing
-    assert told({"n": 2}).split() == ["changed:", "n"] and told({"fail": True, "n": 3}).split() == ["changed:", "n", "fail"]
+    assert told({"n": 2}).split() == ["changed:", "n"] and told({"fail": True, "n": 3}).split() == [
+        "changed:",
+        "n",
+        "fail",
+    ]
 
 
 def test_another_default_does_not_switch_the_assertions_off(checkout, tmp_path):

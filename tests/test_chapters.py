@@ -1,4 +1,5 @@
 """Every chapter of the table of contents: its form, its saved outputs, and the page made of them."""
+
 import ast
 import re
 import shutil
@@ -47,7 +48,11 @@ def test_what_you_will_see_matches_the_headings(name):
 
 @pytest.mark.parametrize("name", ["intro", *CHAPTERS])
 def test_no_line_of_its_text_begins_a_comment_or_a_list_by_accident(name):
-    texts = [cell.source for cell in cells(name, "markdown")] if name in CHAPTERS else [(book.ROOT / "book/intro.md").read_text()]
+    texts = (
+        [cell.source for cell in cells(name, "markdown")]
+        if name in CHAPTERS
+        else [(book.ROOT / "book/intro.md").read_text()]
+    )
     for text in texts:
         for before, line in pairwise(("", *text.splitlines())):
             assert not line.startswith("%"), f"{line!r} would not be shown"
@@ -92,7 +97,11 @@ def test_no_two_figures_have_the_same_name():
 def test_its_outputs_are_those_of_one_run_without_errors(name):
     code = cells(name)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert {output.output_type for cell in code for output in cell.outputs} <= {"stream", "display_data", "execute_result"}
+    assert {output.output_type for cell in code for output in cell.outputs} <= {
+        "stream",
+        "display_data",
+        "execute_result",
+    }
     assert not any(output.get("name") == "stderr" for cell in code for output in cell.outputs)
     assert set(nbformat.read(CHAPTERS[name], 4).metadata) == {"kernelspec", "language_info"}
 
@@ -106,7 +115,7 @@ def test_nbval_has_numbers_to_compare(name):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The whole book, made as `make book` makes it, but that only a short chapter is executed; nbval executes them all."""
+    """The whole book as `make book` makes it, but that one short chapter is executed; nbval executes them all."""
     root = tmp_path_factory.mktemp("book")
     shutil.copytree(book.ROOT / "book", root / "book")
     for file in ("_config.yml", "_toc.yml"):
@@ -133,17 +142,27 @@ def test_a_chapter_runs_with_other_parameters(tmp_path):
     assert source.read_bytes() == before
     kept = {cell.id: cell for cell in cells("05-mnist")}
     ran = [cell for cell in nbformat.read(out, 4).cells if cell.id in kept and cell.cell_type == "code"]
-    changed = [cell for cell in ran if outputs(cell, "text/html", "text/plain") != outputs(kept[cell.id], "text/html", "text/plain")]
+    changed = [
+        cell
+        for cell in ran
+        if outputs(cell, "text/html", "text/plain") != outputs(kept[cell.id], "text/html", "text/plain")
+    ]
     assert len(ran) == len(kept) and changed
 
 
 def test_ones_own_network_and_its_report_are_named_from_where_one_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     patches = spaces.primary_circle(np.random.default_rng(0).uniform(0, 2 * np.pi, 1000))
-    np.savez("mine.npz", conv=patches.T.reshape(3, 3, 10, 100).astype(np.float32), stem=np.ones((1, 7, 8, 8), np.float32))
-    out = book.run_chapter(CHAPTERS["your-own-network"], {"weights": "mine.npz", "out": "report", "draws": 1}, "out.ipynb")
+    np.savez(
+        "mine.npz", conv=patches.T.reshape(3, 3, 10, 100).astype(np.float32), stem=np.ones((1, 7, 8, 8), np.float32)
+    )
+    out = book.run_chapter(
+        CHAPTERS["your-own-network"], {"weights": "mine.npz", "out": "report", "draws": 1}, "out.ipynb"
+    )
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["layers.csv", "report.html"]
-    shown = "".join(text for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for text in outputs(cell, "text/plain"))
+    shown = "".join(
+        text for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for text in outputs(cell, "text/plain")
+    )
     assert re.search(r"conv +1,000 +5 +0.2 +1 ", shown)
     with pytest.raises(book.BookError, match="nowhere.npz is not there"):
         book.run_chapter(CHAPTERS["your-own-network"], {"weights": "nowhere.npz"}, "out.ipynb")
@@ -151,6 +170,10 @@ def test_ones_own_network_and_its_report_are_named_from_where_one_is(tmp_path, m
 
 def test_a_chapter_trains_its_own_networks(tmp_path):
     scale = {"networks": 4, "iterations": 60, "networks_second": 2, "k": 8, "ks_second": [10, 20], "landmarks": 20}
-    out = book.run_chapter(CHAPTERS["05-mnist"], {"source": "train", "dataset": "digits", "others": [], **scale}, tmp_path / "out.ipynb")
-    text = [text for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for text in outputs(cell, "text/plain")]
+    out = book.run_chapter(
+        CHAPTERS["05-mnist"], {"source": "train", "dataset": "digits", "others": [], **scale}, tmp_path / "out.ipynb"
+    )
+    text = [
+        text for cell in nbformat.read(out, 4).cells if cell.cell_type == "code" for text in outputs(cell, "text/plain")
+    ]
     assert any(re.search(r"networks +100 +4 ", shown) for shown in text)

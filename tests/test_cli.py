@@ -14,9 +14,14 @@ def start(checkout, *words):
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TOPO_CHECKPOINTS")}
     return subprocess.Popen(
         [sys.executable, "-m", "topo", *words],
-        cwd=checkout, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        cwd=checkout,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
         preexec_fn=_heed_interrupts,
-    )  # fmt: skip
+    )
 
 
 def _heed_interrupts():
@@ -34,8 +39,14 @@ def topo(checkout, *words):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("run 01-first -p kk 1", "there is no parameter 'kk' to set to 1 (did you mean k?); the parameters are k, networks, p,"),
-        ("run 01-first -p k 6400", "k = 6400 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 100)"),
+        (
+            "run 01-first -p kk 1",
+            "there is no parameter 'kk' to set to 1 (did you mean k?); the parameters are k, networks, p,",
+        ),
+        (
+            "run 01-first -p k 6400",
+            "k = 6400 is not allowed: it must be int with 1 <= k < 64 * networks (where networks = 100)",
+        ),
         ("run 01-first -p k 6400 -p networks 99", "(where networks = 99)"),
         ("run 01-first -p k -1", "k = -1 is not allowed"),
         ("run 01-first -p p -1e-3", "p = -0.001 is not allowed: it must be float with 0 < p <= 1"),
@@ -53,12 +64,24 @@ def topo(checkout, *words):
         ("book --out topo", "topo holds something other than a book"),
         ("train mnist-M-1-1-1", "population 'mnist-M-1-1-1' is not one of mnist-M-64-32-64, "),
         ("train mnist-M-64-0-64 --networks 0", "networks = 0 must be a whole number, 1 or more"),
-        ("train mnist-M-64-0-64 --dataset fashion", "'fashion' is not one of mnist, fashion-mnist, digits, cifar10, cifar"),
-        ("train mnist-M-64-0-64 --seed 99999999999999999999", "seed = 99999999999999999999 must be a whole number from 0 to 4294967295"),
-        ("train mnist-M-64-0-64 cifar-gray-C-64-0-64 --dataset digits", "crop = 24 is not allowed: the images of digits are 8 x 8"),
+        (
+            "train mnist-M-64-0-64 --dataset fashion",
+            "'fashion' is not one of mnist, fashion-mnist, digits, cifar10, cifar",
+        ),
+        (
+            "train mnist-M-64-0-64 --seed 99999999999999999999",
+            "seed = 99999999999999999999 must be a whole number from 0 to 4294967295",
+        ),
+        (
+            "train mnist-M-64-0-64 cifar-gray-C-64-0-64 --dataset digits",
+            "crop = 24 is not allowed: the images of digits are 8 x 8",
+        ),
         ("train --list --networks 5", "--list goes with --workers and --out only"),
         ("train mnist-M-64-0-64 --workers 0", "argument --workers: 0 is not allowed: at least 1"),
-        ("train --workers 2 --scheduler tcp://127.0.0.1:1", "argument --scheduler: not allowed with argument --workers"),
+        (
+            "train --workers 2 --scheduler tcp://127.0.0.1:1",
+            "argument --scheduler: not allowed with argument --workers",
+        ),
         ("data cifar100", "data set 'cifar100' is not one of mnist, fashion-mnist, cifar10, natural-patches, vgg"),
         ("bok", "argument COMMAND: invalid choice: 'bok'"),
         ("", "the following arguments are required: COMMAND"),
@@ -88,7 +111,11 @@ def test_a_run_prints_where_its_copy_is(checkout):
 
     status, out, err = topo(checkout, "run", "book/02-second.ipynb", "-p", "fail", "true", "-o", "elsewhere/out.ipynb")
     failed = checkout / "elsewhere" / "out.failed.ipynb"
-    assert (status, out, err) == (1, "", f"02-second: cell 4, `if fail:`, raised RuntimeError: no luck with 1; see {failed}\n")
+    assert (status, out, err) == (
+        1,
+        "",
+        f"02-second: cell 4, `if fail:`, raised RuntimeError: no luck with 1; see {failed}\n",
+    )
 
 
 def test_training_prints_a_table_and_resumes(checkout):
@@ -119,7 +146,9 @@ def test_the_campaign_is_listed(checkout):
 def test_an_interrupt_ends_a_run_with_its_kernel(checkout, tmp_path):
     source = checkout / "book" / "02-second.ipynb"
     mark = tmp_path / "kernel"
-    wait = f"import os, pathlib, time\\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\\ntime.sleep(600)\\nn + 1"
+    wait = (
+        f"import os, pathlib, time\\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\\ntime.sleep(600)\\nn + 1"
+    )
     source.write_text(source.read_text().replace('"n + 1"', '"' + wait + '"'))
     for words in (["run", "02-second"], ["book", "--chapters", "02-second"]):
         process = start(checkout, *words)

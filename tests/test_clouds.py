@@ -1,4 +1,5 @@
 """What every function that takes a point cloud does with clouds that are odd, wrong or large."""
+
 import subprocess
 import sys
 from functools import partial
@@ -75,7 +76,8 @@ def test_any_numbers_in_any_layout_give_the_result_of_their_values(name):
     read_only.flags.writeable = False
     given = {
         "int8": whole.astype(np.int8), "float16": whole.astype(np.float16), "float32": whole.astype(np.float32),
-        "lists": whole.tolist(), "columns first": np.asfortranarray(whole, np.float64), "strided": wide[::2, ::2], "read-only": read_only,
+        "lists": whole.tolist(), "columns first": np.asfortranarray(whole, np.float64),
+        "strided": wide[::2, ::2], "read-only": read_only,
         "other byte order": whole.astype(">f8"), "long double": whole.astype(np.longdouble),
     }  # fmt: skip
     for kind, points in given.items():

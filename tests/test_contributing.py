@@ -17,7 +17,9 @@ def imported(paths):
     """Names of the modules of topo that some files import when they run; not what only a type checker imports."""
     for path in paths:
         tree = ast.parse(path.read_text("utf-8"))
-        for_types = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        for_types = [
+            node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ]
         skipped = {node for each in for_types for node in ast.walk(each)}
         for node in set(ast.walk(tree)) - skipped:
             if isinstance(node, ast.ImportFrom) and node.module == "topo":

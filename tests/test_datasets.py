@@ -1,161 +1,12 @@
 import dataclasses
 import gzip
 import hashlib
-import http.server
-import io
-import tarfile
-import threading
 
 import numpy as np
 import pytest
 
-from topo import datasets, training
+from topo import datasets, remote, training
 from topo.__main__ import main
-
-CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
-
-
-class Home(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT gzipped, with ranges; `requests` keeps what was asked for, `cut` breaks off the first answer."""
-
-    body = gzip.compress(CONTENT, mtime=0)
-    requests, cut = [], None
-
-    def do_GET(self):
-        asked = self.headers.get("Range")
-        type(self).requests.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        if start >= len(self.body):
-            return self.send_error(416)
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(self.body) - start))
-        self.end_headers()
-        stop, type(self).cut = type(self).cut, None
-        self.wfile.write(self.body[start:stop])
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def home():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Home)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Home.requests, Home.cut = [], None
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-
-
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-def remote(home, sha256=DIGEST):
-    return datasets.RemoteFile("set/file.gz", sha256, (home + "file.gz",))
-
-
-def test_fetch_verifies_the_uncompressed_content(home, tmp_path):
-    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
-    assert gzip.decompress(path.read_bytes()) == CONTENT
-    assert [p.name for p in tmp_path.iterdir()] == ["file.gz"]
-
-
-def test_fetch_resumes_what_broke_off(home, tmp_path):
-    Home.cut = 50_000
-    with pytest.raises(FileNotFoundError):
-        datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
-    assert (tmp_path / "file.gz.part").stat().st_size == 50_000 and not (tmp_path / "file.gz").exists()
-    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
-    assert Home.requests == [None, "bytes=50000-"] and gzip.decompress(path.read_bytes()) == CONTENT
-
-
-def test_a_whole_part_is_taken_as_it_is(home, tmp_path):
-    (tmp_path / "file.gz.part").write_bytes(Home.body)
-    path = datasets.fetch(remote(home), tmp_path / "file.gz", progress=False)
-    assert gzip.decompress(path.read_bytes()) == CONTENT
-
-
-def test_wrong_content_never_takes_the_name(home, tmp_path):
-    with pytest.raises(FileNotFoundError, match="other content"):
-        datasets.fetch(remote(home, "0" * 64), tmp_path / "file.gz", progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_the_file_one_error_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOPO_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
-    lost = datasets.RemoteFile("set/file.gz", "0" * 64, ("http://127.0.0.1:9/file.gz",))
-    with pytest.raises(FileNotFoundError) as error:
-        datasets.find(lost)
-    message = str(error.value)
-    assert "http://127.0.0.1:9/file.gz" in message and str(tmp_path / "set" / "file.gz") in message and "TOPO_DATA" in message
-
-
-def test_topo_data_comes_before_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
-    monkeypatch.setenv("TOPO_DATA", str(tmp_path / "mine"))
-    file = datasets.RemoteFile("set/file", hashlib.sha256(b"x").hexdigest(), ())
-    for folder in datasets.folders():
-        (folder / "set").mkdir(parents=True)
-        (folder / file.path).write_bytes(b"x")
-    assert datasets.find(file) == tmp_path / "mine" / "set" / "file"
-    monkeypatch.delenv("TOPO_DATA")
-    assert datasets.find(file) == tmp_path / "cache" / "set" / "file"
-
-
-def test_a_file_with_other_content_or_a_damaged_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CACHE", tmp_path)
-    file = datasets.RemoteFile("file.gz", hashlib.sha256(CONTENT).hexdigest(), ())
-    (tmp_path / "file.gz").write_bytes(gzip.compress(b"other"))
-    with pytest.raises(ValueError, match="not the official file.*delete it"):
-        datasets.find(file)
-    (tmp_path / "file.gz").write_bytes(gzip.compress(CONTENT)[:-20])
-    with pytest.raises(ValueError, match="cannot be read"):
-        datasets.find(file)
-
-
-def packed(records, home):
-    """A tar.gz of two files as bytes, the PackedFiles in it; of the second one only the first byte of each record counts."""
-    contents = {"set/a.bin": CONTENT[:5000], "set/b.bin": records.tobytes()}
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    whole = datasets.RemoteFile("set.tar.gz", hashlib.md5(stream.getvalue()).hexdigest(), (home + "set.tar.gz",), "md5")
-    labels = records[:, 0].tobytes()
-    files = [
-        datasets.PackedFile("set/a.bin", hashlib.sha256(CONTENT[:5000]).hexdigest(), archive=whole),
-        datasets.PackedFile("set/b.bin", hashlib.sha256(labels).hexdigest(), archive=whole, record=records.shape[1]),
-    ]
-    return stream.getvalue(), files
-
-
-def test_packed_files_come_out_of_one_download(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CACHE", tmp_path)
-    records = np.random.default_rng(1).integers(0, 256, (30, 7), np.uint8)
-    body, files = packed(records, home)
-    monkeypatch.setattr(Home, "body", body)
-    assert datasets.find(files[0]).read_bytes() == CONTENT[:5000]
-    assert datasets.find(files[1]).read_bytes() == records.tobytes()
-    assert Home.requests == [None]
-    records[:, 1:] = 0
-    (tmp_path / "set" / "b.bin").write_bytes(records.tobytes())
-    assert datasets.find(files[1]) == tmp_path / "set" / "b.bin"
-    records[3, 0] ^= 1
-    (tmp_path / "set" / "b.bin").write_bytes(records.tobytes())
-    with pytest.raises(ValueError, match="not the official file"):
-        datasets.find(files[1])
-
-
-def test_an_archive_that_lacks_a_file_or_cannot_be_had_is_named(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CACHE", tmp_path)
-    body, (known, _) = packed(np.zeros((2, 2), np.uint8), home)
-    with pytest.raises(FileNotFoundError, match="set.tar.gz is not here.*downloading is switched off"):
-        datasets.find(known, download=False)
-    monkeypatch.setattr(Home, "body", body)
-    with pytest.raises(ValueError, match="set.tar.gz cannot be unpacked.*set/c.bin"):
-        datasets.find(datasets.PackedFile("set/c.bin", "0", archive=known.archive))
 
 
 def test_records_of_cifar_are_a_label_and_three_planes(tmp_path):
@@ -202,7 +53,7 @@ def unreachable(file, target):
 def test_a_stand_in_has_the_shape_and_the_classes_of_its_data_set(name, monkeypatch):
     known, noise = datasets.SOURCES[name], datasets.stand_in(name)
     assert noise.train_images.shape == known.shape and noise.train_images.dtype == known.dtype
-    monkeypatch.setattr(datasets, "fetch", unreachable)
+    monkeypatch.setattr(remote, "fetch", unreachable)
     try:
         real = datasets.load(name)
     except FileNotFoundError:
@@ -236,7 +87,7 @@ def fashion(tmp_path, monkeypatch):
         for part, count in (("train", 20), ("test", 10))
         for kind, shape in (("images", (28, 28)), ("labels", ()))
     }
-    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    monkeypatch.setattr(remote, "CACHE", tmp_path)
     monkeypatch.delenv("TOPO_DATA", raising=False)
     (tmp_path / "fashion-mnist").mkdir()
     for name, values in parts.items():
@@ -273,7 +124,7 @@ def test_fashion_mnist_is_found_by_the_command_line_and_trained_on(fashion, caps
 
 
 def test_without_fashion_mnist_the_error_names_its_official_home(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CACHE", tmp_path)
+    monkeypatch.setattr(remote, "CACHE", tmp_path)
     monkeypatch.delenv("TOPO_DATA", raising=False)
     home = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
     with pytest.raises(FileNotFoundError, match=f"{home}train-images-idx3-ubyte.gz"):
@@ -304,7 +155,11 @@ def test_every_source_is_a_data_set_to_train_on_and_its_files_can_be_had():
 def test_digits_need_no_file():
     digits = datasets.digits()
     assert digits.train_images.shape == (1500, 8, 8, 1) and digits.test_images.shape == (297, 8, 8, 1)
-    assert digits.train_images.dtype == np.uint8 and digits.train_images.max() == 255 and set(digits.test_labels) == set(range(10))
+    assert (
+        digits.train_images.dtype == np.uint8
+        and digits.train_images.max() == 255
+        and set(digits.test_labels) == set(range(10))
+    )
 
 
 def test_mnist_is_the_official_one():
@@ -336,7 +191,7 @@ def test_patches_of_photographs_are_windows_of_high_contrast():
 
 
 def test_the_contrast_of_a_patch_is_its_d_norm(monkeypatch):
-    """A bright pixel has 4 neighbours in the middle of a patch, 3 at a side, 2 in a corner; its Euclidean norm is one."""
+    """A bright pixel has 4 neighbours in the middle of a patch, 3 at a side, 2 in a corner; it has norm one."""
     picture = np.zeros((6, 7))
     picture[2, 3] = 9
     monkeypatch.setattr(datasets, "photograph", lambda name: picture)

@@ -3,6 +3,7 @@
 Networks, recipes and random streams are written out here once more: Tables 1 and 2 of the paper, and what the package
 says that it adds to them.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,5 @@
 """Evidence: grids against one filtration at a time, draws without replacement, peaks against all paths between them."""
+
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ def blobs(centres, n=80, spread=0.1, seed=0):
 
 # k that follows n
 
+
 def test_k_is_the_same_share_of_the_cloud():
     assert [evidence.scaled_k(200, n) for n in (6400, 3200, 800)] == [200, 100, 25]
     assert evidence.scaled_k(1, 100) == 1 and evidence.scaled_k(200, 3, reference=200) == 2
@@ -33,6 +35,7 @@ def test_a_k_out_of_range_is_an_error(arguments):
 
 
 # Grids
+
 
 def bars(*lengths):
     return {0: np.array([[0.0, np.inf]]), 1: np.array([[0.1, 0.1 + length] for length in lengths]).reshape(-1, 2)}
@@ -54,7 +57,9 @@ def test_with_a_floor_of_0_only_the_next_bar_counts(lengths, ratio):
 
 
 def test_the_number_of_loops_is_the_one_with_the_largest_ratio_and_0_where_that_is_small():
-    assert Loops().clearest(bars(0.6, 0.55, 0.1)) == (2, pytest.approx(5.5)) and Loops().count(bars(0.6, 0.55, 0.1)) == 2
+    assert (
+        Loops().clearest(bars(0.6, 0.55, 0.1)) == (2, pytest.approx(5.5)) and Loops().count(bars(0.6, 0.55, 0.1)) == 2
+    )
     assert Loops().count(bars(0.3, 0.25, 0.2)) == 3 and Loops(least=5).count(bars(0.3, 0.25, 0.2)) == 0
     assert Loops(most=2).count(bars(0.6, 0.55, 0.5)) == 0 and Loops().count(bars(0.6, 0.55, 0.5)) == 3
     assert Loops().clearest(bars()) == (1, 0) and Loops().count(bars(0.3, 0.1)) == 1
@@ -75,10 +80,19 @@ def test_a_loop_that_never_dies_has_an_infinite_ratio():
     assert Loops().ratio({1: np.array([[0.1, np.inf], [0.0, np.inf]])}) == 1
 
 
-@pytest.mark.parametrize("name, value, error", [
-    ("floor", -0.1, ValueError), ("floor", np.nan, ValueError), ("floor", np.inf, ValueError), ("floor", "0", TypeError),
-    ("landmarks", 0, ValueError), ("nu", 1.5, TypeError), ("least", 0.5, ValueError), ("most", 0, ValueError),
-])
+@pytest.mark.parametrize(
+    "name, value, error",
+    [
+        ("floor", -0.1, ValueError),
+        ("floor", np.nan, ValueError),
+        ("floor", np.inf, ValueError),
+        ("floor", "0", TypeError),
+        ("landmarks", 0, ValueError),
+        ("nu", 1.5, TypeError),
+        ("least", 0.5, ValueError),
+        ("most", 0, ValueError),
+    ],
+)
 def test_what_loops_cannot_be_measured_by_is_an_error(name, value, error):
     with pytest.raises(error, match=name):
         Loops(**{name: value})
@@ -186,10 +200,18 @@ def test_a_share_is_rounded_to_one_network_at_least_and_all_but_one_at_most():
         assert (evidence.over_networks(clouds, len, draws=3, share=share) == count).all()
 
 
-@pytest.mark.parametrize("change, error", [
-    ({"clouds": [np.ones((3, 2))]}, ValueError), ({"clouds": [[1, 2], [3, 4]]}, ValueError), ({"draws": 0}, ValueError),
-    ({"share": 0}, ValueError), ({"share": 1}, ValueError), ({"share": "half"}, TypeError), ({"share": np.nan}, ValueError),
-])
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        ({"clouds": [np.ones((3, 2))]}, ValueError),
+        ({"clouds": [[1, 2], [3, 4]]}, ValueError),
+        ({"draws": 0}, ValueError),
+        ({"share": 0}, ValueError),
+        ({"share": 1}, ValueError),
+        ({"share": "half"}, TypeError),
+        ({"share": np.nan}, ValueError),
+    ],
+)
 def test_draws_out_of_range_are_an_error(change, error):
     with pytest.raises(error, match="cloud|draws|share"):
         evidence.over_networks(**{"clouds": np.ones((4, 3, 2)), "statistic": np.mean, **change})
@@ -211,7 +233,9 @@ def test_half_of_the_networks_confirms_what_the_other_half_has_and_noise_it_does
 
 def test_a_network_chooses_or_is_judged_never_both(monkeypatch):
     seen = []
-    verdict = lambda _, choosing, judging, ks, *__: seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
+    verdict = lambda _, choosing, judging, ks, *__: (
+        seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
+    )
     monkeypatch.setattr(Loops, "hold_out", verdict)
     clouds = [np.full((10, 2), float(network)) for network in range(7)]
     assert [verdict.ratio for verdict in Loops().hold_outs(clouds, [7, 70], [1.0], draws=9)] == [2.0] * 9
@@ -222,6 +246,7 @@ def test_a_network_chooses_or_is_judged_never_both(monkeypatch):
 
 
 # Peaks
+
 
 def depths_over_all_paths(points, k):
     """For every point: the lowest pass to a denser one, over its own rho_k. The lowest passes by Floyd and Warshall."""
@@ -269,7 +294,11 @@ def test_blobs_are_clusters_whatever_k_is(k):
 
 def test_noise_on_a_sphere_and_a_line_are_one_cluster():
     noise = filters.normalize(np.random.default_rng(0).standard_normal((2000, 9)))
-    assert len(evidence.density_clusters(noise, 60)[1]) == len(evidence.density_clusters(np.arange(30.0)[:, None], 4)[1]) == 1
+    assert (
+        len(evidence.density_clusters(noise, 60)[1])
+        == len(evidence.density_clusters(np.arange(30.0)[:, None], 4)[1])
+        == 1
+    )
 
 
 def test_clusters_change_neither_with_the_order_nor_with_the_scale():
@@ -290,7 +319,9 @@ def test_points_that_coincide_are_no_trouble():
     assert np.isinf(depths).all()
 
 
-@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": 400}, {"k": 1.5}, {"depth": 0.9}, {"depth": np.inf}, {"depth": "deep"}])
+@pytest.mark.parametrize(
+    "arguments", [{"k": 0}, {"k": 400}, {"k": 1.5}, {"depth": 0.9}, {"depth": np.inf}, {"depth": "deep"}]
+)
 def test_clusters_out_of_range_are_an_error(arguments):
     with pytest.raises((TypeError, ValueError), match="k =|depth"):
         evidence.density_clusters(blobs(np.eye(5)), **{"k": 10, **arguments})

@@ -636,7 +636,10 @@ def test_a_comparison_has_the_difference_of_numbers_and_what_is_given_for_the_re
 
 
 def test_cells_of_several_numbers():
-    assert figures.spread([3.0, 1.0, 2.04]) == "2.0\u00a0(1.0\u20133.0)" and figures.spread([1, 2], 0) == "2\u00a0(1\u20132)"
+    assert (
+        figures.spread([3.0, 1.0, 2.04]) == "2.0\u00a0(1.0\u20133.0)"
+        and figures.spread([1, 2], 0) == "2\u00a0(1\u20132)"
+    )
     assert figures.bar_text((0.02, 0.37)) == "0.37\u00a0(0.02)"
     assert figures.bar_text((np.inf, 0.0)) == figures.bar_text(None) == "none"
     assert figures.listed([200, 1000]) == "200, 1,000" and figures.listed(iter([])) == "none"
@@ -656,5 +659,12 @@ def test_judgements_have_a_column_a_layer_with_lengths_over_ratios():
     np.testing.assert_allclose(shown, np.median(judged["first"].lengths[0], axis=0))
     np.testing.assert_allclose(ratios_of_second.lines[0].get_ydata(), np.median(judged["second"].ratios, axis=0))
     assert [text.get_text() for text in ratios_of_second.get_legend().get_texts()] == ["dense core", "all filters"]
-    assert ratios_of_first.get_legend() is None and "paper: circle" in [text.get_text() for text in ratios_of_first.texts]
-    assert all(3 in line.get_ydata() for ax in (ratios_of_first, ratios_of_second) for line in ax.lines if len(set(line.get_ydata())) == 1 and line.get_linestyle() == "--")
+    assert ratios_of_first.get_legend() is None and "paper: circle" in [
+        text.get_text() for text in ratios_of_first.texts
+    ]
+    assert all(
+        3 in line.get_ydata()
+        for ax in (ratios_of_first, ratios_of_second)
+        for line in ax.lines
+        if len(set(line.get_ydata())) == 1 and line.get_linestyle() == "--"
+    )

@@ -1,4 +1,5 @@
 """What the chapters claim of the committed archives, as properties with margins."""
+
 import time
 
 import numpy as np
@@ -137,7 +138,12 @@ def test_the_first_layer_in_colour_has_one_loop_the_horizontal_circle_alone_is_w
 def test_the_first_layer_in_colour_is_near_the_three_circles_but_has_not_their_five_loops():
     circles = spaces.three_circles(3000)
     trained, untrained = (core_at(points(COLOR, 1, t), 100, 0.3, 6400) for t in (None, 0))
-    assert np.median(spaces.distance_to(trained, circles)) < 0.45 < 0.75 < np.median(spaces.distance_to(untrained, circles))
+    assert (
+        np.median(spaces.distance_to(trained, circles))
+        < 0.45
+        < 0.75
+        < np.median(spaces.distance_to(untrained, circles))
+    )
     assert LOOPS.ratio(trained, 5) < 3
     far = trained[spaces.distance_to(trained, circles) > 1]
     saddle = filters.normalize(np.array([[1.0, 0, -1, 0, 0, 0, -1, 0, 1]]))[0]
@@ -176,15 +182,32 @@ def judged(name, layer, iteration, count, ks, ps):
 
 
 def test_in_gray_the_first_layers_loop_comes_by_400_iterations_and_is_gone_by_1500():
-    ratio = {t: np.median(judged(GRAY, 1, t, 60, [15, 30, 60], [0.2, 0.3, 0.4])) for t in (0, 100, 300, 400, 500, 1500, 2000)}
+    ratio = {
+        t: np.median(judged(GRAY, 1, t, 60, [15, 30, 60], [0.2, 0.3, 0.4])) for t in (0, 100, 300, 400, 500, 1500, 2000)
+    }
     assert min(ratio[300], ratio[400], ratio[500]) >= 4
     assert max(ratio[0], ratio[100], ratio[1500], ratio[2000]) < 2
 
 
-@pytest.mark.parametrize("name, k, p, whole, broken", [
-    (GRAY, 50, 0.4, (300, 400, 500, 600, 700, 800, 900, 1000, 1500), (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500)),
-    (COLOR, 50, 0.2, (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500), (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500)),
-])
+@pytest.mark.parametrize(
+    "name, k, p, whole, broken",
+    [
+        (
+            GRAY,
+            50,
+            0.4,
+            (300, 400, 500, 600, 700, 800, 900, 1000, 1500),
+            (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500),
+        ),
+        (
+            COLOR,
+            50,
+            0.2,
+            (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500),
+            (200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500),
+        ),
+    ],
+)
 def test_the_first_layers_loop_is_the_horizontal_circle_and_the_primary_one_has_holes(name, k, p, whole, broken):
     around = spaces.circles()
     cores = {t: core_at(points(name, 1, t), k, p, 6400) for t in {0, *whole, *broken}}
@@ -259,9 +282,13 @@ def test_the_three_loops_of_vgg19s_fifth_layer_hold_in_a_range_of_densities_and_
 
 def test_the_second_circle_of_vgg19s_fifth_layer_leads_over_points_and_not_over_lines(vgg19):
     core, lines = vgg19[5].core, spaces.circles()["horizontal"]
-    assert spaces.circle_holes(core, POINTS["horizontal"], near=0.5) <= 1 < 4 <= spaces.circle_holes(core, lines, near=0.5)
+    assert (
+        spaces.circle_holes(core, POINTS["horizontal"], near=0.5) <= 1 < 4 <= spaces.circle_holes(core, lines, near=0.5)
+    )
     for i in (6, 7):
-        assert spaces.circle_holes(vgg19[i].core, POINTS["horizontal"], near=0.5) < spaces.circle_holes(vgg19[i].core, lines, near=0.5)
+        assert spaces.circle_holes(vgg19[i].core, POINTS["horizontal"], near=0.5) < spaces.circle_holes(
+            vgg19[i].core, lines, near=0.5
+        )
 
 
 def test_without_the_points_the_second_loop_of_vgg19s_sixth_layer_is_gone(vgg19):
@@ -284,9 +311,13 @@ def test_what_is_far_from_the_klein_bottle_in_vgg19_are_points(vgg19):
 def test_the_deep_network_gathers_around_the_primary_circle_in_the_middle_and_has_no_loop():
     primary, share = spaces.circles()["primary"], {}
     for iteration in (0, None):
-        found = inspection.inspect(pretrained.obtain("cifar-color-D-16", iteration), [4, *range(6, 11), 12], most=32_768, draws=1)
+        found = inspection.inspect(
+            pretrained.obtain("cifar-color-D-16", iteration), [4, *range(6, 11), 12], most=32_768, draws=1
+        )
         assert all(each.row["loops"] == 0 for each in found)
-        share[iteration] = np.array([(spaces.circle_sectors(each.core, primary, near=0.5) >= 0).mean() for each in found])
+        share[iteration] = np.array(
+            [(spaces.circle_sectors(each.core, primary, near=0.5) >= 0).mean() for each in found]
+        )
     assert share[0].max() < 0.05
     assert share[None][1:-1].min() > 0.1 > 0.08 > max(share[None][0], share[None][-1])
 

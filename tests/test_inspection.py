@@ -14,7 +14,9 @@ from topo.inspection import inspect, scale, write_report
 
 def circle_kernel(filters, side=3, noise=0.05, seed=0):
     generator = np.random.default_rng(seed)
-    patches = spaces.primary_circle(generator.uniform(0, 2 * np.pi, filters), side) + noise * generator.normal(size=(filters, side**2))
+    patches = spaces.primary_circle(generator.uniform(0, 2 * np.pi, filters), side) + noise * generator.normal(
+        size=(filters, side**2)
+    )
     return patches.T.reshape(side, side, 1, filters).astype(np.float32)
 
 
@@ -84,11 +86,16 @@ def test_a_pixel_that_is_the_same_in_every_filter_is_no_obstacle(tmp_path):
     assert np.ptp(finding.core[:, 4]) < 1e-7 and finding.row["loops"] == 1 and finding.row["nodes"] > 10
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_at(weights, tmp_path, monkeypatch, capsys):
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_at(
+    weights, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file is a file: the report needs a folder"):
         inspection.check_folder(tmp_path / "file" / "deeper")
-    assert inspection.check_folder(tmp_path / "new" / "deeper") == tmp_path / "new" / "deeper" and not (tmp_path / "new").exists()
+    assert (
+        inspection.check_folder(tmp_path / "new" / "deeper") == tmp_path / "new" / "deeper"
+        and not (tmp_path / "new").exists()
+    )
     monkeypatch.setattr(inspection.os, "access", lambda *arguments: False)
     with pytest.raises(PermissionError, match="is not writable"):
         inspection.check_folder(tmp_path / "new")
@@ -124,7 +131,10 @@ def test_the_sample_of_a_large_layer_is_drawn_from_all_of_it(weights):
     assert len(drawn) == 300 and len(thirds) == 3 and thirds.min() > 70 and len(set(np.diff(sorted(drawn)))) > 3
 
 
-@pytest.mark.parametrize("filters, k, p", [(32_768, 100, 0.1), (20_000, 61, 0.1), (4096, 12, 0.1), (192, 5, 1.0), (1000, 5, 0.2), (2, 1, 1.0)])
+@pytest.mark.parametrize(
+    "filters, k, p",
+    [(32_768, 100, 0.1), (20_000, 61, 0.1), (4096, 12, 0.1), (192, 5, 1.0), (1000, 5, 0.2), (2, 1, 1.0)],
+)
 def test_the_filtration_is_scaled_to_the_layer(filters, k, p):
     assert scale(filters) == (k, p)
 
@@ -132,7 +142,12 @@ def test_the_filtration_is_scaled_to_the_layer(filters, k, p):
 def test_a_given_filtration_is_kept_and_checked(weights):
     row = inspect(weights, ["a"], k=655, p=0.5, draws=1)[0].row
     assert (row["k"], row["p"], row["core"]) == (20, 0.5, 500)
-    for wrong, message in [({"k": 0}, "k = 0 must be"), ({"p": 2}, r"p = 2 is outside \(0, 1\]"), ({"most": 10}, "most = 10"), ({"draws": 0}, "draws = 0")]:
+    for wrong, message in [
+        ({"k": 0}, "k = 0 must be"),
+        ({"p": 2}, r"p = 2 is outside \(0, 1\]"),
+        ({"most": 10}, "most = 10"),
+        ({"draws": 0}, "draws = 0"),
+    ]:
         with pytest.raises(ValueError, match=message):
             inspect(weights, ["d"], **wrong)
 
@@ -150,7 +165,10 @@ def test_the_report_has_every_layer_and_needs_nothing_else(weights, findings, tm
 
 
 def test_names_out_of_a_file_are_text_in_the_report(tmp_path):
-    save_file({"<script>alert(1)</script>.weight": np.ascontiguousarray(circle_kernel(300).transpose(3, 2, 0, 1))}, tmp_path / "a.safetensors")
+    save_file(
+        {"<script>alert(1)</script>.weight": np.ascontiguousarray(circle_kernel(300).transpose(3, 2, 0, 1))},
+        tmp_path / "a.safetensors",
+    )
     weights = pretrained.read(tmp_path / "a.safetensors")
     page, _ = write_report(weights, inspect(weights, draws=1), tmp_path)
     assert "<script>" not in page.read_text()

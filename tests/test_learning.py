@@ -1,4 +1,5 @@
 """What a layer goes through while it learns, on made populations whose answer is known."""
+
 import numpy as np
 import pytest
 
@@ -41,7 +42,9 @@ def test_clouds_are_those_of_the_iterations_that_were_kept_up_to_the_last_one_as
 def test_the_clouds_of_an_archive_are_its_filters_network_by_network():
     population = archive.load("mnist-M-64-0-64")
     found = learning.clouds_by_iteration(population, 1, 100, 3)
-    assert list(found) == [t for t in population.iterations(1) if t <= 100] and {len(each) for each in found.values()} == {3}
+    assert list(found) == [t for t in population.iterations(1) if t <= 100] and {
+        len(each) for each in found.values()
+    } == {3}
     np.testing.assert_array_equal(np.concatenate(found[100]), filters.normalize(population.filters(1, 100, 3)))
 
 
@@ -49,7 +52,7 @@ def test_cores_and_graphs_are_of_all_networks_together(clouds):
     cores = learning.dense_cores(clouds, 20, 0.5)
     np.testing.assert_array_equal(cores[100], density.densest(np.concatenate(clouds[100]), 20, 0.5))
     graphs = learning.graphs({1000: cores[100]}, 10, 2)
-    (graph, core), = graphs.values()
+    ((graph, core),) = graphs.values()
     assert list(graphs) == ["iteration 1,000"] and core is cores[100]
     assert max(rows.max() for rows in graph.vs["node_elements"]) < len(core)
 

@@ -125,7 +125,11 @@ def test_witnesses_bring_every_pair_of_landmarks_to_its_least(witnesses, landmar
     generator = np.random.default_rng(witnesses)
     excess = generator.normal(size=(witnesses, landmarks))
     before = generator.normal(size=(landmarks, landmarks)) + 1
-    expected = np.where(np.triu(np.ones_like(before), 1), np.minimum(before, np.maximum(excess[:, :, None], excess[:, None]).min(axis=0)), before)
+    expected = np.where(
+        np.triu(np.ones_like(before), 1),
+        np.minimum(before, np.maximum(excess[:, :, None], excess[:, None]).min(axis=0)),
+        before,
+    )
     times = before.copy()
     compiled.witness(excess, times)
     np.testing.assert_array_equal(times, expected)

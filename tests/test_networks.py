@@ -93,7 +93,15 @@ def test_odd_images_are_refused():
 @pytest.mark.parametrize(
     "text, shapes",
     [
-        ("M(4,3,5)", {"conv1/kernel": (3, 3, 1, 4), "conv2/kernel": (3, 3, 4, 3), "dense/kernel": (147, 5), "readout/kernel": (5, 10)}),
+        (
+            "M(4,3,5)",
+            {
+                "conv1/kernel": (3, 3, 1, 4),
+                "conv2/kernel": (3, 3, 4, 3),
+                "dense/kernel": (147, 5),
+                "readout/kernel": (5, 10),
+            },
+        ),
         ("M(4,0,5)", {"conv1/kernel": (3, 3, 1, 4), "dense/kernel": (784, 5), "readout/kernel": (5, 10)}),
         ("M(0,3,5)", {"conv2/kernel": (3, 3, 1, 3), "dense/kernel": (588, 5), "readout/kernel": (5, 10)}),
         ("M(4,3,0)", {"conv1/kernel": (3, 3, 1, 4), "conv2/kernel": (3, 3, 4, 3), "readout/kernel": (147, 10)}),
@@ -104,17 +112,22 @@ def test_zero_removes_a_block(text, shapes):
 
 
 def test_initial_weights_are_truncated_at_two_deviations_and_biases_constant():
-    params = networks.build(Architecture.parse("M(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = networks.build(Architecture.parse("M(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))[
+        "params"
+    ]
     kernel = np.asarray(params["dense"]["kernel"])
     assert np.abs(kernel).max() <= 0.2 and 0.08 < kernel.std() < 0.095
     assert np.all(np.asarray(params["conv1"]["bias"]) == np.float32(0.1))
 
 
-@pytest.mark.parametrize("text, constants", [
-    ("M(4,3,5)", {"conv1": 0.1, "conv2": 0.1, "dense": 0.1, "readout": 0.1}),
-    ("C(4,3,5)", {"conv1": 0, "conv2": 0.1, "dense": 0.1, "readout": 0}),
-    ("D(1)", {**{f"conv{layer}": 0 for layer in range(1, 14)}, "readout": 0}),
-])
+@pytest.mark.parametrize(
+    "text, constants",
+    [
+        ("M(4,3,5)", {"conv1": 0.1, "conv2": 0.1, "dense": 0.1, "readout": 0.1}),
+        ("C(4,3,5)", {"conv1": 0, "conv2": 0.1, "dense": 0.1, "readout": 0}),
+        ("D(1)", {**{f"conv{layer}": 0 for layer in range(1, 14)}, "readout": 0}),
+    ],
+)
 def test_every_bias_starts_at_its_constant(text, constants):
     network = networks.build(Architecture.parse(text))
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
@@ -145,20 +158,32 @@ def test_dropout_acts_in_training_only():
 
 
 def kernels_of(text, image=(1, 24, 24, 3), **options):
-    params = jax.eval_shape(networks.build(Architecture.parse(text), **options).init, jax.random.key(0), jnp.zeros(image))["params"]
+    params = jax.eval_shape(
+        networks.build(Architecture.parse(text), **options).init, jax.random.key(0), jnp.zeros(image)
+    )["params"]
     return {name: value.shape for name, value in flatten_dict(params, sep="/").items() if name.endswith("kernel")}
 
 
 @pytest.mark.parametrize("text", ["M(4,0,5)", "C(4,0,5)", "D(4)"])
 def test_every_family_reads_out_as_many_classes_as_it_is_told(text):
-    assert [kernels_of(text, (1, 32, 32, 3), **options)["readout/kernel"][1] for options in ({}, {"classes": 15})] == [10, 15]
+    assert [kernels_of(text, (1, 32, 32, 3), **options)["readout/kernel"][1] for options in ({}, {"classes": 15})] == [
+        10,
+        15,
+    ]
 
 
 def test_the_c_family_is_table_2():
-    assert kernels_of("C(4,3,5)") == {"conv1/kernel": (3, 3, 3, 4), "conv2/kernel": (3, 3, 4, 3), "dense/kernel": (432, 5), "readout/kernel": (5, 10)}
+    assert kernels_of("C(4,3,5)") == {
+        "conv1/kernel": (3, 3, 3, 4),
+        "conv2/kernel": (3, 3, 4, 3),
+        "dense/kernel": (432, 5),
+        "readout/kernel": (5, 10),
+    }
     assert kernels_of("C(4,0,5)") == {"conv1/kernel": (3, 3, 3, 4), "dense/kernel": (576, 5), "readout/kernel": (5, 10)}
     assert kernels_of("C(4,3,5)", max_pooling=False)["dense/kernel"] == (1728, 5)
-    params = networks.build(Architecture.parse("C(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)))["params"]
+    params = networks.build(Architecture.parse("C(64,32,64)")).init(jax.random.key(0), jnp.zeros((1, 24, 24, 1)))[
+        "params"
+    ]
     limits = {name: float(np.abs(layer["kernel"]).max()) for name, layer in params.items()}
     biases = {name: float(layer["bias"][0]) for name, layer in params.items()}
     for name, deviation in {"conv1": 0.05, "conv2": 0.05, "dense": 0.04, "readout": 1 / 192}.items():
@@ -192,11 +217,19 @@ def test_the_deep_network_pools_after_layers_2_4_7_10_and_13(monkeypatch):
 def test_both_formulations_are_the_same_network(text):
     architecture = Architecture.parse(text)
     images = draw((4, 32, 32, 1))
-    fused, plain = (networks.build(architecture, operation=operation) for operation in (networks.block, networks.block_reference))
+    fused, plain = (
+        networks.build(architecture, operation=operation) for operation in (networks.block, networks.block_reference)
+    )
     params = jax.jit(fused.init)(jax.random.key(0), images)
 
     def gradient(network):
-        return jax.jit(jax.grad(lambda params: (network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)}) ** 2).sum()))(params)
+        return jax.jit(
+            jax.grad(
+                lambda params: (
+                    network.apply(params, images, train=True, rngs={"dropout": jax.random.key(1)}) ** 2
+                ).sum()
+            )
+        )(params)
 
     ours, theirs = gradient(fused), gradient(plain)
     for left, right in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import datasets, pretrained
+from topo import datasets, pretrained, remote
 from topo.pretrained import Layer, read, vgg, vgg_layers
 
 
@@ -33,6 +33,7 @@ def shapes(weights):
 
 
 # Formats
+
 
 @pytest.mark.parametrize("prefix", ["", "model_weights"])
 @pytest.mark.parametrize("name", ["{0}/{0}_W_1:0", "{0}/{0}/kernel:0", "{0}/vars/0"])
@@ -68,7 +69,12 @@ def test_optimizer_states_are_no_layers(tmp_path):
 
 
 def test_pytorch_kernels_are_turned(tmp_path):
-    torch = {"features.10.weight": kernel(16, 8, 3, 3), "features.0.weight": kernel(8, 3, 3, 3, seed=1), "features.0.bias": kernel(8), "fc.weight": kernel(10, 16)}
+    torch = {
+        "features.10.weight": kernel(16, 8, 3, 3),
+        "features.0.weight": kernel(8, 3, 3, 3, seed=1),
+        "features.0.bias": kernel(8),
+        "fc.weight": kernel(10, 16),
+    }
     save_file(torch, tmp_path / "model.safetensors", {"format": "pt"})
     weights = read(tmp_path / "model.safetensors")
     assert shapes(weights) == {"features.0": (3, 3, 3, 8), "features.10": (3, 3, 8, 16)}
@@ -77,21 +83,31 @@ def test_pytorch_kernels_are_turned(tmp_path):
 
 
 def test_npz_and_nested_flax_names(tmp_path):
-    np.savez_compressed(tmp_path / "model.npz", **{"params/Conv_0/kernel": kernel(5, 5, 1, 6), "params/Conv_1/kernel": kernel(3, 3, 6, 16), "params/Dense_0/kernel": kernel(4, 5)})
+    np.savez_compressed(
+        tmp_path / "model.npz",
+        **{
+            "params/Conv_0/kernel": kernel(5, 5, 1, 6),
+            "params/Conv_1/kernel": kernel(3, 3, 6, 16),
+            "params/Dense_0/kernel": kernel(4, 5),
+        },
+    )
     weights = read(str(tmp_path / "model.npz"))
     assert shapes(weights) == {"Conv_0": (5, 5, 1, 6), "Conv_1": (3, 3, 6, 16)}
     np.testing.assert_array_equal(weights.kernel("Conv_0"), kernel(5, 5, 1, 6))
 
 
-@pytest.mark.parametrize("shape, suffix, turned", [
-    ((3, 3, 3, 3), "npz", (3, 3, 3, 3)),  # either way: the format's own
-    ((5, 5, 1, 6), "safetensors", (5, 5, 1, 6)),  # square only as (h, w, in, out)
-    ((6, 1, 5, 5), "npz", (5, 5, 1, 6)),
-    ((64, 1, 3, 3), "safetensors", (3, 3, 1, 64)),  # depthwise
-    ((192, 192, 1, 7), "safetensors", (1, 7, 192, 192)),
-    ((1, 7, 192, 192), "npz", (1, 7, 192, 192)),
-    ((64, 128, 1, 1), "safetensors", (1, 1, 128, 64)),
-])
+@pytest.mark.parametrize(
+    "shape, suffix, turned",
+    [
+        ((3, 3, 3, 3), "npz", (3, 3, 3, 3)),  # either way: the format's own
+        ((5, 5, 1, 6), "safetensors", (5, 5, 1, 6)),  # square only as (h, w, in, out)
+        ((6, 1, 5, 5), "npz", (5, 5, 1, 6)),
+        ((64, 1, 3, 3), "safetensors", (3, 3, 1, 64)),  # depthwise
+        ((192, 192, 1, 7), "safetensors", (1, 7, 192, 192)),
+        ((1, 7, 192, 192), "npz", (1, 7, 192, 192)),
+        ((64, 128, 1, 1), "safetensors", (1, 1, 128, 64)),
+    ],
+)
 def test_the_layout_is_told_by_the_shape(tmp_path, shape, suffix, turned):
     path = tmp_path / f"a.{suffix}"
     (np.savez if suffix == "npz" else lambda path, conv: save_file({"conv": conv}, path))(path, conv=kernel(*shape))
@@ -119,13 +135,21 @@ def test_every_float_becomes_float32(tmp_path, dtype):
 
 
 def test_what_is_no_kernel_is_skipped_and_said(tmp_path):
-    np.savez(tmp_path / "a.npz", conv=kernel(3, 3, 2, 2), ids=np.ones((3, 3, 2, 2), int), wide=kernel(40, 40, 50, 60), empty=kernel(3, 3, 0, 2), odd=np.empty((3, 3, 2, 2), object))
+    np.savez(
+        tmp_path / "a.npz",
+        conv=kernel(3, 3, 2, 2),
+        ids=np.ones((3, 3, 2, 2), int),
+        wide=kernel(40, 40, 50, 60),
+        empty=kernel(3, 3, 0, 2),
+        odd=np.empty((3, 3, 2, 2), object),
+    )
     weights = read(tmp_path / "a.npz")
     assert list(shapes(weights)) == ["conv"]
     assert set(weights.skipped) == {"ids", "wide", "empty", "odd"} and "31 x 31" in weights.skipped["wide"]
 
 
 # Files that cannot be used
+
 
 def npz_that_says(path, shape, content=b"\0" * 64):
     header = io.BytesIO()
@@ -162,7 +186,11 @@ def test_a_pytorch_archive_is_a_pickle_under_any_name(tmp_path):
 def test_a_truncated_file_is_one_error(tmp_path, suffix, share):
     path = tmp_path / f"a.{suffix}"
     arrays = {"conv": kernel(3, 3, 16, 16), "more": kernel(3, 3, 16, 16, seed=1)}
-    {"h5": keras, "safetensors": lambda path, arrays: save_file(arrays, path), "npz": lambda path, arrays: np.savez(path, **arrays)}[suffix](path, arrays)
+    {
+        "h5": keras,
+        "safetensors": lambda path, arrays: save_file(arrays, path),
+        "npz": lambda path, arrays: np.savez(path, **arrays),
+    }[suffix](path, arrays)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     refused(path, "truncated or corrupt")
@@ -176,7 +204,9 @@ def test_a_file_that_is_corrupt_anywhere_is_read_or_one_error(tmp_path, suffix):
             for name, array in arrays.items():
                 file.create_dataset(f"{name}/kernel:0", data=array, compression="gzip")
     else:
-        (save_file if suffix == "safetensors" else lambda arrays, path: np.savez_compressed(path, **arrays))(arrays, path)
+        (save_file if suffix == "safetensors" else lambda arrays, path: np.savez_compressed(path, **arrays))(
+            arrays, path
+        )
     whole, generator, errors = path.read_bytes(), np.random.default_rng(0), 0
     for _ in range(150):
         broken = np.frombuffer(whole, np.uint8).copy()
@@ -193,7 +223,17 @@ def test_a_file_that_is_corrupt_anywhere_is_read_or_one_error(tmp_path, suffix):
     assert errors > 0
 
 
-@pytest.mark.parametrize("content", [b"", b"weights", b"\x89HDF\r\n\x1a\n" + bytes(50), b"PK\x03\x04" + bytes(50), struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 2) + b"{]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"weights",
+        b"\x89HDF\r\n\x1a\n" + bytes(50),
+        b"PK\x03\x04" + bytes(50),
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 2) + b"{]",
+    ],
+)
 def test_what_is_no_weight_file_is_one_error(tmp_path, content):
     (tmp_path / "a.h5").write_bytes(content)
     refused(tmp_path / "a.h5", "is no weight file|truncated or corrupt")
@@ -218,7 +258,9 @@ def test_a_file_that_declares_more_than_it_holds_allocates_nothing(tmp_path):
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.create_dataset("conv/kernel:0", (3, 3, 20_000, 20_000), "f4", chunks=True)
     refused(tmp_path / "b.h5", "declares shape.*holds 0 bytes")
-    header = json.dumps({"conv": {"dtype": "F32", "shape": [3, 3, 100_000, 100_000], "data_offsets": [0, 4 * 9 * 10**10]}}).encode()
+    header = json.dumps(
+        {"conv": {"dtype": "F32", "shape": [3, 3, 100_000, 100_000], "data_offsets": [0, 4 * 9 * 10**10]}}
+    ).encode()
     (tmp_path / "c.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
     refused(tmp_path / "c.safetensors", "truncated or corrupt")
 
@@ -255,10 +297,11 @@ def test_weights_that_are_not_finite_and_layers_that_are_not_there(tmp_path):
 
 # VGG
 
+
 @pytest.fixture
 def data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TOPO_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(remote, "CACHE", tmp_path / "cache")
     (tmp_path / "vgg").mkdir()
     return tmp_path / "vgg"
 
@@ -273,7 +316,10 @@ def test_the_layers_of_vgg():
 
 def test_a_part_of_vgg_is_used_and_says_what_is_missing(data_folder):
     layers = vgg_layers("vgg16")[:3]
-    keras(data_folder / "vgg16_notop_layers_1_to_3.h5", {layer.name: np.full(layer.shape, 0.5, np.float32) for layer in layers})
+    keras(
+        data_folder / "vgg16_notop_layers_1_to_3.h5",
+        {layer.name: np.full(layer.shape, 0.5, np.float32) for layer in layers},
+    )
     weights = vgg("vgg16")
     assert weights.layers == layers and weights.missing == [layer.name for layer in vgg_layers("vgg16")[3:]]
 
@@ -284,7 +330,9 @@ def test_the_official_file_is_preferred_and_verified(data_folder, monkeypatch):
     with pytest.raises(ValueError, match="is not the official file: md5"):
         vgg("vgg16")
     found = datasets.VGG["vgg16"].digest(official)
-    monkeypatch.setitem(datasets.VGG, "vgg16", datasets.RemoteFile(datasets.VGG["vgg16"].path, found, ("https://example.org/x",), "md5"))
+    monkeypatch.setitem(
+        datasets.VGG, "vgg16", remote.RemoteFile(datasets.VGG["vgg16"].path, found, ("https://example.org/x",), "md5")
+    )
     keras(data_folder / "vgg16_notop_layers_1_to_1.h5", {"block1_conv1": np.zeros((3, 3, 3, 64), np.float32)})
     assert vgg("vgg16").path == official
 
@@ -294,7 +342,10 @@ def test_without_any_file_it_says_how_to_get_one(data_folder):
         vgg("vgg19", download=False)
 
 
-@pytest.mark.parametrize("name, shape, expected", [("block1_conv1", (3, 3, 3, 32), r"there of shape \(3, 3, 3, 64\)"), ("conv1", (3, 3, 3, 64), "not there")])
+@pytest.mark.parametrize(
+    "name, shape, expected",
+    [("block1_conv1", (3, 3, 3, 32), r"there of shape \(3, 3, 3, 64\)"), ("conv1", (3, 3, 3, 64), "not there")],
+)
 def test_another_networks_layers_are_an_error(data_folder, name, shape, expected):
     keras(data_folder / "vgg16_notop_layers_1_to_1.h5", {name: np.zeros(shape, np.float32)})
     with pytest.raises(ValueError, match=f"a layer {name} .*{expected}"):

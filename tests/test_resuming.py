@@ -1,4 +1,5 @@
-"""Training that is killed, damaged, or spread over processes and machines: nothing is lost, and the result is the same."""
+"""Training that is killed, damaged, or spread over processes and machines: nothing is lost, the result is the same."""
+
 import dataclasses
 import json
 import os
@@ -22,7 +23,8 @@ import sys
 from topo import campaign, populations, training
 from topo.notation import Architecture
 if __name__ == "__main__":
-    wanted = populations.Plan(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
+    chosen = training.Training(Architecture.parse("M(7,4,16)"), "digits", 32)
+    wanted = populations.Plan(chosen, 4, 600, (4, 600), (0, 100, 600))
     trained = campaign.train(wanted, workers=2, chunk=2, every=20, folder=sys.argv[1], progress=False)
     populations.keep("killed", wanted, trained, sys.argv[1])
 """
@@ -72,7 +74,9 @@ def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path, undisturbed)
 
 def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
     process = disturbed(tmp_path)
-    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if child.memory_info().rss > 150e6]
+    workers = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if child.memory_info().rss > 150e6
+    ]
     assert len(workers) == 2
     workers[0].kill()
     assert not (tmp_path / "killed.safetensors").exists(), "it was killed too late to test anything"
@@ -80,20 +84,28 @@ def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
     assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
 
 
-def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoints_back(tmp_path, undisturbed, monkeypatch):
+def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoints_back(
+    tmp_path, undisturbed, monkeypatch
+):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     (there / "checkpoints").mkdir(parents=True)
     shutil.copy(checkpoints.CHECKPOINTS / "measurements.json", there / "checkpoints")  # formulations round differently
     environment = {**os.environ, **campaign.WORKER_ENVIRONMENT, "TOPO_CHECKPOINTS": str(there / "checkpoints")}
     file = tmp_path / "scheduler.json"
-    dask = lambda name, *words: subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard", *words],
-                                                 cwd=there, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def dask(name, *words):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard"]
+        silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([*command, *words], cwd=there, env=environment, **silent)
+
     cluster = [dask("scheduler", "--host", "127.0.0.1", "--port", "0"), dask("worker", "--nthreads", "1", "--no-nanny")]
     try:
         wait_for(file.exists)
         address = json.loads(file.read_text())["address"]
-        wanted = populations.Plan(training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600))
+        wanted = populations.Plan(
+            training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600)
+        )
         trained = campaign.train(wanted, scheduler=address, chunk=2, folder=here / "checkpoints", progress=False)
         archived = populations.keep("killed", wanted, trained, here)
         assert archived.read_bytes() == undisturbed
@@ -110,12 +122,16 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
 
 
 def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
-    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
+    wanted = populations.Plan(
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20)
+    )
     with campaign._Bar(wanted, False) as bar:
         here = checkpoints.join(campaign._train_here(wanted, 3, 7, tmp_path / "here", bar))
     there = campaign.train(wanted, workers=1, chunk=3, every=7, folder=tmp_path / "there", progress=False)
     for layer in (1, 2):
-        np.testing.assert_allclose(here.kernels[layer][20], there.kernels[layer][20], atol=1e-6)  # other threads, rounding
+        np.testing.assert_allclose(
+            here.kernels[layer][20], there.kernels[layer][20], atol=1e-6
+        )  # other threads, rounding
     assert list(here.accuracy) == [0, 10, 20]
 
 
@@ -129,7 +145,9 @@ def test_a_scheduler_that_does_not_answer_is_named(address, tmp_path):
 def spoiled(chunk, member, weight=1e30):
     """A chunk one of whose members has weights that overflow."""
     place = chunk.members.index(member)
-    chunk.states = chunk.states._replace(params=jax.tree.map(lambda leaf: leaf.at[place].set(weight), chunk.states.params))
+    chunk.states = chunk.states._replace(
+        params=jax.tree.map(lambda leaf: leaf.at[place].set(weight), chunk.states.params)
+    )
     return chunk
 
 
@@ -163,7 +181,9 @@ def test_a_disk_that_takes_no_more_ends_in_one_message_and_the_last_checkpoint_s
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"chunk\.safetensors could not be written \(.*\); what it held before is still there"):
+        with pytest.raises(
+            OSError, match=r"chunk\.safetensors could not be written \(.*\); what it held before is still there"
+        ):
             chunk(path).run(8, (8,))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -236,7 +256,9 @@ def test_a_checkpoint_decides_how_it_goes_on(tmp_path):
     campaign._advance(begun)
     assert checkpoints.formulation_of(tmp_path / "chunk") == "plain"
     gone_on, _ = campaign._advance(dataclasses.replace(begun, iterations=20, snapshots=(20,), formulation="fused"))
-    straight = checkpoints.Chunk(training.Trainer(wanted, formulation="plain"), range(2)).run(20, (20,)).population((20,))
+    straight = (
+        checkpoints.Chunk(training.Trainer(wanted, formulation="plain"), range(2)).run(20, (20,)).population((20,))
+    )
     np.testing.assert_array_equal(gone_on.kernels[1][20], straight.kernels[1][20])
     with pytest.raises(ValueError, match="formulation = 'plain' instead of 'fused'"):
         chunk(tmp_path / "chunk")

@@ -104,7 +104,9 @@ def test_three_circles_holds_evenly_spaced_points_of_all_three():
 @pytest.mark.parametrize(
     "sample, dim",
     [
-        (spaces.sample_circle, 2), (spaces.sample_torus, 4), (spaces.sample_klein_bottle, 9),
+        (spaces.sample_circle, 2),
+        (spaces.sample_torus, 4),
+        (spaces.sample_klein_bottle, 9),
         (spaces.sample_three_circles, 9),
     ],
 )
@@ -181,7 +183,9 @@ def squared_d_norm(patch):
 def test_circles_are_the_three():
     primary, vertical, horizontal = spaces.circles(8).values()
     np.testing.assert_allclose(primary[1], primary_circle(np.pi / 4), atol=1e-12)
-    np.testing.assert_allclose(np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12)
+    np.testing.assert_allclose(
+        np.stack([vertical, horizontal]), secondary_circles(np.arange(8) * np.pi / 4), atol=1e-12
+    )
 
 
 def test_patches_of_2x2_have_edges_but_are_too_small_for_lines():
@@ -195,7 +199,9 @@ def test_point_circles_join_edges_over_points_that_the_klein_bottle_has_not():
     point = np.array([2, -1, 2, -1, -4, -1, 2, -1, 2]) / 6
     for circle, edge in (vertical, primary_circle(0)), (horizontal, primary_circle(np.pi / 2)):
         np.testing.assert_allclose(circle, [point, edge, -point, -edge], atol=1e-12)
-    bottle = spaces.klein_bottle(*np.meshgrid(np.arange(360) * np.pi / 360, np.arange(720) * np.pi / 360)).reshape(-1, 9)
+    bottle = spaces.klein_bottle(*np.meshgrid(np.arange(360) * np.pi / 360, np.arange(720) * np.pi / 360)).reshape(
+        -1, 9
+    )
     np.testing.assert_allclose(spaces.distance_to([point, -point], bottle), np.sqrt(2 - np.sqrt(2)), atol=1e-3)
 
 
@@ -217,7 +223,10 @@ def test_holes_are_where_a_circle_has_few_patches_or_none():
     np.testing.assert_allclose(spaces.circle_means(primary_circle(angles), circle), circle[::45], atol=1e-12)
     thinned = np.delete(angles, slice(5, 100))  # 5 patches at angle 0, where 0.1 of an even share is 9.4
     means = spaces.circle_means(primary_circle(thinned), circle)
-    assert np.flatnonzero(np.isnan(means).all(axis=1)).tolist() == [0] and spaces.circle_holes(primary_circle(thinned), circle) == 1
+    assert (
+        np.flatnonzero(np.isnan(means).all(axis=1)).tolist() == [0]
+        and spaces.circle_holes(primary_circle(thinned), circle) == 1
+    )
     assert spaces.circle_holes(primary_circle(thinned), circle, least=0.01) == 0
     assert spaces.circle_holes(secondary_circles([0, np.pi])[0], circle) == 16
     with pytest.raises(ValueError, match="near = 0 must be a distance"):
@@ -323,6 +332,7 @@ def test_bad_coordinates_and_models():
 
 
 # Measures of a cloud
+
 
 def test_the_grid_covers_the_klein_bottle():
     grid = spaces.klein_bottle_grid(30)

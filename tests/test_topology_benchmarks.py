@@ -67,7 +67,11 @@ def pretended(monkeypatch, tmp_path):
         monkeypatch.setattr(topology, "KERNELS", {"density": (None, None, every)})
         monkeypatch.setattr(topology, "SIZES", (1000, 20_000, 50_000))
         monkeypatch.setattr(topology, "installed", lambda name: None if name == "absent" else "1.0")
-        monkeypatch.setattr(topology, "circumstances", lambda *packages: {"date": "today", "machine": "here", "versions": {"python": "3"}})
+        monkeypatch.setattr(
+            topology,
+            "circumstances",
+            lambda *packages: {"date": "today", "machine": "here", "versions": {"python": "3"}},
+        )
         monkeypatch.setattr(topology, "afresh", afresh)
         topology.main(["--out", str(tmp_path / "topology.json"), *arguments])
         return turns, json.loads((tmp_path / "topology.json").read_text()), tmp_path / "topology.svg"
@@ -76,7 +80,13 @@ def pretended(monkeypatch, tmp_path):
 
 
 def test_contestants_take_turns_and_are_spared_what_they_cannot_do(pretended, capsys):
-    costs = {"topo": 0.001, "slow": 2.0, "stopped": TimeoutError(), "broken": RuntimeError("out of memory"), "absent": 1.0}
+    costs = {
+        "topo": 0.001,
+        "slow": 2.0,
+        "stopped": TimeoutError(),
+        "broken": RuntimeError("out of memory"),
+        "absent": 1.0,
+    }
     turns, measured, plot = pretended(costs, "--rounds", "2", "--limit", "60")
     first = [("topo", 1000), ("slow", 1000), ("stopped", 1000), ("broken", 1000)]
     assert turns == [*first, *[("topo", 20_000), ("slow", 20_000)] * 2, ("topo", 50_000)]
@@ -98,11 +108,14 @@ def test_small_runs_show_their_largest_size(pretended):
     assert [row[0] for row in measured["results"]["density"]["table"]["rows"]] == ["1,000", "1,000"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--largest", "10"], "the smallest cloud has 1000 points"),
-    (["--only", "nerve"], "nerve: only density, lazy witness, Mapper are measured"),
-    (["--limit", "0"], "0 is not allowed: it must be positive"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--largest", "10"], "the smallest cloud has 1000 points"),
+        (["--only", "nerve"], "nerve: only density, lazy witness, Mapper are measured"),
+        (["--limit", "0"], "0 is not allowed: it must be positive"),
+    ],
+)
 def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys):
     with pytest.raises(SystemExit):
         topology.main(arguments)
@@ -115,14 +128,26 @@ def committed(name):
 
 def test_the_run_of_the_appendix_shows_what_it_says():
     kernels = committed("topology")["results"]
-    cost = {(kernel, who): dict(zip(*curve)) for kernel, each in kernels.items() for who, curve in each["curves"].items()}
-    ratio = lambda kernel, who, n: cost[kernel, who].get(n, np.inf) / cost[kernel, "topo"][n]  # who was stopped has no time
+    cost = {
+        (kernel, who): dict(zip(*curve)) for kernel, each in kernels.items() for who, curve in each["curves"].items()
+    }
+    ratio = lambda kernel, who, n: (
+        cost[kernel, who].get(n, np.inf) / cost[kernel, "topo"][n]
+    )  # who was stopped has no time
     assert ratio("density", "FAISS flat", 204_800) >= 3
-    assert min(ratio("density", who, 204_800) for who in ("SciPy cKDTree", "scikit-learn brute", "scikit-learn kd-tree")) >= 5
+    assert (
+        min(ratio("density", who, 204_800) for who in ("SciPy cKDTree", "scikit-learn brute", "scikit-learn kd-tree"))
+        >= 5
+    )
     assert cost["lazy witness", "topo"][204_800] < 3
     assert cost["Mapper", "topo"][20_000] < 2 and cost["Mapper", "topo"][204_800] < 30
-    assert min(ratio("Mapper", who, n) for who in ("giotto-tda", "KeplerMapper", "tda-mapper") for n in (20_000, 204_800)) > 1
+    assert (
+        min(ratio("Mapper", who, n) for who in ("giotto-tda", "KeplerMapper", "tda-mapper") for n in (20_000, 204_800))
+        > 1
+    )
     held = lambda kernel: max(each["memory"] for each in kernels[kernel]["contestants"]["topo"]["204800"])
     assert held("density") < 2e9 and held("lazy witness") < 1e9
     loops = committed("populations")["results"]["M"]["loops"]
-    assert populations.ratio(loops["ours"], loops["flax"]) >= 3 and populations.ratio(loops["ours"], loops["torch"]) >= 1.5
+    assert (
+        populations.ratio(loops["ours"], loops["flax"]) >= 3 and populations.ratio(loops["ours"], loops["torch"]) >= 1.5
+    )

@@ -37,7 +37,9 @@ def test_members_differ_and_the_same_seed_repeats_to_the_bit(population):
     assert not np.allclose(other.kernels[1][0], kernels[:1])
 
 
-@pytest.mark.parametrize("text, settings", [("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6)), ("C(4,4,8)", dict(crop=7, max_pooling=False))])
+@pytest.mark.parametrize(
+    "text, settings", [("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6)), ("C(4,4,8)", dict(crop=7, max_pooling=False))]
+)
 def test_member_7_alone_equals_its_slice_of_the_population(text, settings):
     settings = dict(iterations=20, dataset="digits", batch=32, **settings)
     population = training.train_population(text, 9, **settings)
@@ -62,8 +64,10 @@ from topo import checkpoints, training
 assert len(jax.local_devices()) == 2
 for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
     for formulation in training.FORMULATIONS:
-        two = training.train_population(text, 3, 20, (0, 20), dataset="digits", batch=32, formulation=formulation, **settings)
-        trainer = training.Trainer(training.Training(training.Architecture.parse(text), "digits", 32, **settings), formulation=formulation)
+        settings = dict(settings, dataset="digits", batch=32)
+        two = training.train_population(text, 3, 20, (0, 20), formulation=formulation, **settings)
+        wanted = training.Training(training.Architecture.parse(text), **settings)
+        trainer = training.Trainer(wanted, formulation=formulation)
         one = checkpoints.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
         for layer in (1, 2):
             np.testing.assert_allclose(two.kernels[layer][20], one.kernels[layer][20], rtol=0, atol=1e-5)
@@ -73,7 +77,10 @@ for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
 
 
 def test_two_devices_share_a_population_through_a_mesh():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+    }
     subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], check=True, env=environment)
 
 
@@ -147,17 +154,23 @@ def test_the_learning_rate_can_fall_at_stated_epochs_or_along_a_cosine():
     steps = rates((0, epoch - 1, epoch, 3 * epoch - 1, 3 * epoch), decay=0.1, decay_epochs=(1, 3))
     np.testing.assert_allclose(steps, [0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-5)
     np.testing.assert_allclose(rates((0, 50, 100, 150), anneal=100), [0.1, 0.05, 0, 0], atol=1e-8)
-    annealed, further = (advanced("C(4,0,8)", n, crop=6, anneal=10).params["params"]["conv1"]["kernel"] for n in (10, 14))
+    annealed, further = (
+        advanced("C(4,0,8)", n, crop=6, anneal=10).params["params"]["conv1"]["kernel"] for n in (10, 14)
+    )
     np.testing.assert_array_equal(annealed, further)
     assert training.Training(Architecture.parse("C(4,0,8)"), "digits", crop=6, anneal=10).decay == 1
 
 
 def test_momentum_is_that_of_the_heavy_ball():
-    start, one, two = (advanced("C(4,0,8)", n, crop=6, momentum=0.5).params["params"]["readout"]["bias"] for n in (0, 1, 2))
+    start, one, two = (
+        advanced("C(4,0,8)", n, crop=6, momentum=0.5).params["params"]["readout"]["bias"] for n in (0, 1, 2)
+    )
     plain = advanced("C(4,0,8)", 1, crop=6).params["params"]["readout"]["bias"]
     np.testing.assert_array_equal(one, plain)
     trainer = training.Trainer(training.Training(Architecture.parse("C(4,0,8)"), "digits", 32, crop=6))
-    alone = trainer.advance(trainer.advance(trainer.initial([0]), [0], 0, 1), [0], 1, 2).params["params"]["readout"]["bias"]
+    alone = trainer.advance(trainer.advance(trainer.initial([0]), [0], 0, 1), [0], 1, 2).params["params"]["readout"][
+        "bias"
+    ]
     np.testing.assert_allclose(two - alone, 0.5 * (one - start), atol=1e-6)
 
 
@@ -165,11 +178,17 @@ def test_images_that_are_held_out_are_never_trained_on_and_give_the_accuracy():
     digits = datasets.digits()
     wanted = training.Training(Architecture.parse("M(8,0,0)"), "digits", 32, learning_rate=3e-3, hold_out=300)
     trainer = training.Trainer(wanted)
-    spoiled = digits._replace(train_images=np.concatenate([digits.train_images[:1200], digits.train_images[1200:] ^ 255]))
+    spoiled = digits._replace(
+        train_images=np.concatenate([digits.train_images[:1200], digits.train_images[1200:] ^ 255])
+    )
     other = training.Trainer(wanted, spoiled)
     states, others = (each.advance(each.initial([0]), [0], 0, 60) for each in (trainer, other))
-    np.testing.assert_array_equal(states.params["params"]["conv1"]["kernel"], others.params["params"]["conv1"]["kernel"])
-    shown = trainer._network.apply(jax.tree.map(lambda leaf: leaf[0], states.params), digits.train_images[1200:] / np.float32(255))
+    np.testing.assert_array_equal(
+        states.params["params"]["conv1"]["kernel"], others.params["params"]["conv1"]["kernel"]
+    )
+    shown = trainer._network.apply(
+        jax.tree.map(lambda leaf: leaf[0], states.params), digits.train_images[1200:] / np.float32(255)
+    )
     assert trainer.accuracy(states)[0] == (np.asarray(shown).argmax(-1) == digits.train_labels[1200:]).mean() > 0.5
     assert wanted.describe()["hold_out"] == 300
 
@@ -221,7 +240,9 @@ def test_what_the_paper_leaves_open_is_the_familys_own():
 
 @pytest.mark.parametrize("formulation", training.FORMULATIONS)
 def test_memory_grows_linearly_with_the_members(formulation):
-    trainer = training.Trainer(training.Training(Architecture.parse("M(16,8,32)"), "digits", 32), formulation=formulation)
+    trainer = training.Trainer(
+        training.Training(Architecture.parse("M(16,8,32)"), "digits", 32), formulation=formulation
+    )
     used = [trainer.memory(members) for members in (2, 4, 8, 16)]
     slopes = np.diff(used) / [2, 4, 8]
     weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(trainer.initial([0])))
@@ -247,12 +268,16 @@ def test_members_at_once_follow_the_memory():
 
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_any_chunking_in_worker_processes_gives_the_same_population(population, chunk, tmp_path):
-    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20))
+    wanted = populations.Plan(
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20)
+    )
     apart = campaign.train(wanted, workers=2, chunk=chunk, every=7, folder=tmp_path, progress=False)
     assert list(apart.members) == [0, 1, 2, 3]
     for layer in (1, 2):
         for iteration in (0, 10, 20):
-            np.testing.assert_allclose(apart.kernels[layer][iteration], population.kernels[layer][iteration], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(
+                apart.kernels[layer][iteration], population.kernels[layer][iteration], rtol=0, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize(
@@ -323,7 +348,9 @@ def test_campaign_names_and_checkpoint_names():
         populations.plan("mnist-M-1-1-1")
     wanted = populations.plan("mnist-M-64-32-64", networks=7, iterations=250)
     assert wanted.snapshots == (0, 50, 100, 200, 250) and wanted.networks == 7
-    names = {checkpoints.checkpoint_path(populations.plan("mnist-M-64-32-64", seed=s).training, range(5)) for s in (0, 1)}
+    names = {
+        checkpoints.checkpoint_path(populations.plan("mnist-M-64-32-64", seed=s).training, range(5)) for s in (0, 1)
+    }
     assert len(names) == 2
 
 
@@ -334,12 +361,16 @@ def test_every_population_of_the_campaign_can_be_built_and_names_its_own_snapsho
             assert set(goal.kept(layer)) <= set(goal.snapshots) and max(goal.kept(layer)) == goal.iterations
         small = populations.plan(name, networks=1, iterations=100)
         assert set(small.kept(2)) <= {0, 100} | set(goal.snapshots) and set(small.kept(2).values()) == {1}
-        trainer = jax.eval_shape(training.Trainer(goal.training, datasets.stand_in(goal.training.dataset)).initial, [0, 1])
+        trainer = jax.eval_shape(
+            training.Trainer(goal.training, datasets.stand_in(goal.training.dataset)).initial, [0, 1]
+        )
         assert trainer.loss.shape == (2,)
 
 
 def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
-    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20), {0: 2, 20: 3})
+    wanted = populations.Plan(
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20), {0: 2, 20: 3}
+    )
     populations.keep("few", wanted, population, tmp_path)
     kept = archive.load("few", tmp_path)
     assert kept.networks == 4 and kept.kernels(1, 10).shape[0] == 4 and kept.iterations(2) == [0, 20]
@@ -349,24 +380,33 @@ def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
 
 
 def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, monkeypatch):
-    goal = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40))
+    goal = populations.Plan(
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40)
+    )
     half = populations.Plan(goal.training, 4, 20, (10, 100), (0, 10, 20))
     monkeypatch.setattr(campaign, "POPULATIONS", {"small": goal, "none": goal})
     populations.keep("small", half, population, tmp_path)
     small, none = campaign.listing(["small", "none"], tmp_path, workers=1)
     assert (small["archived"], small["ours"], small["the paper's"]) == ("4 x 20", "4 x 40", "10 x 100")
     assert none["archived"] == "nothing" and float(none["ms an iteration"]) > 0
-    assert campaign._cost(0.1, 2, (4, 20), (10, 100)) == pytest.approx(46) and campaign._cost(0.1, 2, (100, 1000), (40, 1000)) == 0
+    assert (
+        campaign._cost(0.1, 2, (4, 20), (10, 100)) == pytest.approx(46)
+        and campaign._cost(0.1, 2, (100, 1000), (40, 1000)) == 0
+    )
     assert campaign._cost(0.1, 2, (0, 0), (1, 100)) == pytest.approx(10)
 
 
-@pytest.mark.parametrize("seconds, words", [(0, "none"), (2, "1 min"), (3000, "50 min"), (7200, "2.0 h"), (864_000, "10.0 days")])
+@pytest.mark.parametrize(
+    "seconds, words", [(0, "none"), (2, "1 min"), (3000, "50 min"), (7200, "2.0 h"), (864_000, "10.0 days")]
+)
 def test_durations_are_said_in_words(seconds, words):
     assert campaign._duration(seconds) == words
 
 
 def test_kept_archives_hold_what_was_trained(population, tmp_path):
-    wanted = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (100, 40_000), (0, 10, 20))
+    wanted = populations.Plan(
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (100, 40_000), (0, 10, 20)
+    )
     populations.keep("digits-M-8-4-16", wanted, population, tmp_path)
     kept = archive.load("digits-M-8-4-16", tmp_path)
     assert kept.networks == 4 and kept.iterations(1) == [0, 10, 20] and kept.iterations(2) == [0, 20]

@@ -3,6 +3,7 @@
 Each module is imported by its own name (``from topo import density``); this one must stay free of imports,
 so that the command line answers at once.
 """
+
 import sys
 
 if not (3, 10) <= sys.version_info[:2] < (3, 13):

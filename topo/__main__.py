@@ -2,6 +2,7 @@
 
 Reads arguments, calls the module that does the work, prints one line per error; must not know how anything is done.
 """
+
 import argparse
 import re
 import sys
@@ -134,14 +135,14 @@ def add_data(commands: Commands) -> None:
     """`data`: find or download the data sets, and verify them."""
 
     def action(arguments: argparse.Namespace) -> None:
-        from topo import datasets
+        from topo import datasets, remote
 
         for name in arguments.names or datasets.COLLECTIONS:
             if name not in datasets.COLLECTIONS:
                 raise ValueError(f"data set {name!r} is not one of {', '.join(datasets.COLLECTIONS)}")
         for name in arguments.names or datasets.COLLECTIONS:
             for file in datasets.COLLECTIONS[name].values():
-                print(datasets.find(file))
+                print(remote.find(file))
 
     parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
     names = "such as mnist or vgg; any other word lists them all (default: all)"

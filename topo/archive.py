@@ -2,6 +2,7 @@
 
 Knows names, checksums and bytes on disk; must not know how a network was trained.
 """
+
 import hashlib
 import json
 from collections.abc import Mapping

@@ -70,9 +70,7 @@ def chapter(name: str, root: str | Path = ROOT) -> Path:
     raise ValueError(f"there is no chapter {name!r}{nearest(name, known)}; the chapters are {', '.join(known)}")
 
 
-def run_chapter(
-    path: str | Path, overrides: Mapping[str, Any], out: str | Path, cwd: str | Path | None = None
-) -> Path:
+def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path, cwd: str | Path | None = None) -> Path:
     """Execute the chapter at `path` with changed parameters into the notebook `out`, never touching `path`.
 
     overrides: values by name, checked as in `topo.parameters.check` before anything runs.
@@ -297,5 +295,3 @@ def _kernel_manager_class(variables: Mapping[str, str]) -> type:
 
 def _copy_folder(source: Path, target: Path) -> Path:
     return Path(shutil.copytree(source, target, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")))
-
-

@@ -2,6 +2,7 @@
 
 Knows plans, workers and progress; must not know gradients or topology.
 """
+
 import logging
 import queue
 import signal
@@ -55,9 +56,7 @@ _PATIENCE = 60  # seconds without any worker after which a cluster is given up
 CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
 
 
-def obtain_archive(
-    name: str, source: str = "archive", progress: bool = False, **changes: Any
-) -> archive.Archive:
+def obtain_archive(name: str, source: str = "archive", progress: bool = False, **changes: Any) -> archive.Archive:
     """The Archive of the population `name`: the committed one, or one that is trained now.
 
     source: "archive", or "train" to train it with `changes` of `topo.populations.plan`, such as networks=4,

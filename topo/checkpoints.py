@@ -2,6 +2,7 @@
 
 Knows states, members and files; must not know how a network is trained, nor which populations the paper needs.
 """
+
 import hashlib
 import json
 import os

@@ -2,6 +2,7 @@
 
 Knows how a bad value is named in one clear error; must not know what the values are for.
 """
+
 from math import inf, isfinite
 from numbers import Integral, Real
 
@@ -58,9 +59,7 @@ def check_whole(value: object, name: str, low: Whole, high: Whole | None = None,
         raise ValueError(message)
 
 
-def check_number(
-    value: object, name: str, low: Number = -inf, meaning: str = "a number", above: bool = False
-) -> None:
+def check_number(value: object, name: str, low: Number = -inf, meaning: str = "a number", above: bool = False) -> None:
     """Raise TypeError unless `value` is a real number, ValueError unless it is finite and at least `low`.
 
     name: how messages call it; meaning: what it is, such as "a length"; above: whether `low` itself is not allowed.

@@ -2,6 +2,7 @@
 
 Knows float64 arrays in memory; must not know what is computed with them. Callers check their input.
 """
+
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 Knows distances between points; must not know what the points stand for.
 """
+
 import math
 from collections.abc import Sequence
 from typing import cast

@@ -2,6 +2,7 @@
 
 Knows point clouds and barcodes; must not know which network or layer a cloud comes from, nor how to draw.
 """
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
@@ -34,6 +35,7 @@ def scaled_k(k: Whole, n: Whole, reference: Whole = PAPER_POINTS) -> int:
 
 
 # Loops
+
 
 class Verdict(NamedTuple):
     """What `Loops.hold_out` returns.
@@ -133,9 +135,7 @@ class Loops:
         bars = self._bars(cloud)[1]
         return (float(bars[0, 0]), float(bars[0, 1] - bars[0, 0])) if len(bars) else (inf, 0.0)
 
-    def barcodes(
-        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]
-    ) -> Shaped[np.ndarray, "ks ps"]:
+    def barcodes(self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]) -> Shaped[np.ndarray, "ks ps"]:
         """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p: an array of objects.
 
         One search for neighbours serves every k. The points are sorted by density once for each k; a p cuts that order.
@@ -160,9 +160,7 @@ class Loops:
         bars = self.barcodes(points, ks, ps)
         return np.vectorize(lambda each: self.ratio(each, loops), otypes=[float])(bars)
 
-    def counts(
-        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]
-    ) -> Int64[np.ndarray, "ks ps"]:
+    def counts(self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]) -> Int64[np.ndarray, "ks ps"]:
         """`count` of every filtration of a grid. Arguments and errors as in `barcodes`."""
         return np.vectorize(self.count, otypes=[int])(self.barcodes(points, ks, ps))
 
@@ -241,6 +239,7 @@ def best(
 
 # Draws of networks
 
+
 def over_networks(
     clouds: CloudsLike,
     statistic: Callable[[Points], Any],
@@ -285,6 +284,7 @@ def _drawn(networks: int, draws: Whole, share: Number, seed: Seed) -> list[Int64
 
 
 # Clusters
+
 
 def density_peaks(points: PointsLike, k: Whole) -> tuple[Int64[np.ndarray, "peaks"], Float64[np.ndarray, "peaks"]]:
     """The peaks of a cloud's density, and how deep the valley is that divides each from a denser one.

@@ -2,6 +2,7 @@
 
 Knows bytes and paths; must not know what a file holds.
 """
+
 import os
 import time
 from contextlib import suppress

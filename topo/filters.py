@@ -2,6 +2,7 @@
 
 Knows arrays of numbers; must not know which network, layer or file they come from.
 """
+
 import numpy as np
 from jaxtyping import Float, Real
 

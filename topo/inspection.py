@@ -2,6 +2,7 @@
 
 Knows weights and the measures of the other modules; must not know file formats, nor which network it is.
 """
+
 import csv
 import io
 import os
@@ -177,6 +178,7 @@ def _random_distances(side: int) -> dict[str, float]:
 
 
 # The report
+
 
 def check_folder(out: str | Path) -> Path:
     """The folder `out`, if a report can be written into it. Raises NotADirectoryError or PermissionError if not."""

@@ -2,6 +2,7 @@
 
 Knows clouds by iteration and the measures of `evidence` and `spaces`; must not know which population it is.
 """
+
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple
 

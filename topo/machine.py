@@ -2,6 +2,7 @@
 
 Knows JAX's devices; must not know what is computed on them.
 """
+
 import os
 import platform
 from pathlib import Path

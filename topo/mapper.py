@@ -2,6 +2,7 @@
 
 Knows point clouds and graphs of overlapping sets; must not know what the points stand for, nor how to draw a graph.
 """
+
 from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from math import ceil, inf
@@ -373,5 +374,3 @@ class SingleLinkage(BaseEstimator, TransformerMixin):
             labels += [(label, cluster) for cluster in range(len(parts))]
             elements += parts
         return RefinedCover(len(points), labels, elements)
-
-

@@ -6,6 +6,7 @@ The points are sorted into leaves of 64 by a balanced kd-tree and kept coordinat
 against one leaf is a few vector instructions. A leaf of queries visits the other leaves from the nearest box on,
 while it is in the cache, and leaves out those whose box is beyond what the query still needs.
 """
+
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -172,5 +173,3 @@ def _in_threads(kernel: Callable[..., None], leaves: _Leaves, *arguments: Any) -
     cuts = np.linspace(0, len(leaves.blocks), 16 * threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda first, last: kernel(leaves, first, last, *arguments), cuts[:-1], cuts[1:]))
-
-

@@ -2,6 +2,7 @@
 
 Knows sets of points that overlap; must not know how the sets were found, nor how to draw a graph.
 """
+
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property

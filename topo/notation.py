@@ -2,6 +2,7 @@
 
 Parses, validates and formats; must not know what a network computes.
 """
+
 import re
 from dataclasses import dataclass
 from typing import ClassVar

@@ -2,6 +2,7 @@
 
 Knows notebooks and Python literals; must not know how a chapter is executed or what it computes.
 """
+
 import ast
 import difflib
 import io

@@ -2,6 +2,7 @@
 
 Knows points and distances; must not know what they stand for, nor judge which bars are significant.
 """
+
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast

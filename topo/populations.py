@@ -2,6 +2,7 @@
 
 Knows names, recipes and scales; must not know how a population is trained.
 """
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version

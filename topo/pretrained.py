@@ -2,6 +2,7 @@
 
 Knows file formats, layouts and the layers of VGG; must not know what is done with the filters.
 """
+
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from topo import archive, datasets
+from topo import archive, datasets, remote
 from topo.types import Whole
 
 Shape = tuple[int, int, int, int]
@@ -168,7 +169,7 @@ def _format(path: Path, magic: bytes) -> tuple[Callable[[Path], list[_Tensor]], 
 def _pickle(path: Path) -> _Refused:
     stem = Path(path.name).stem
     convert = (
-        f"python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in "
+        f'python -c "import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in '
         f"torch.load('{path.name}', weights_only=True).items()}}, '{stem}.safetensors')\""
     )
     danger = "which may run any code when it is read, and is never read here"
@@ -176,7 +177,7 @@ def _pickle(path: Path) -> _Refused:
 
 
 def _layout(tensor: _Tensor, wanted: str | None, own: str, path: Path) -> tuple[str | None, str]:
-    """"HWIO" or "OIHW", and otherwise None and why the array is no kernel."""
+    """ "HWIO" or "OIHW", and otherwise None and why the array is no kernel."""
     if tensor.dtype.kind != "f":
         return None, f"{tensor.dtype} is no type of weights"
     if 0 in tensor.shape:
@@ -364,9 +365,9 @@ def vgg(name: str, download: bool = True) -> Weights:
     file with other layers than the network has.
     """
     layers = vgg_layers(name)
-    parts = [path for folder in datasets.folders() for path in sorted((folder / "vgg").glob(f"{name}_*layers*.h5"))]
+    parts = [path for folder in remote.folders() for path in sorted((folder / "vgg").glob(f"{name}_*layers*.h5"))]
     try:
-        path = datasets.find(datasets.VGG[name], download and not parts)
+        path = remote.find(datasets.VGG[name], download and not parts)
     except FileNotFoundError:
         if not parts:
             raise

@@ -2,6 +2,7 @@
 
 Knows names and numbers and which of them fit together; must not know how a network is trained.
 """
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

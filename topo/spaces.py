@@ -2,6 +2,7 @@
 
 Knows formulas and samples of them; must not know about networks, filters of networks or homology.
 """
+
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -371,7 +372,14 @@ def dct_basis() -> Float64[np.ndarray, "9 8"]:
     """
     edge, line, flat = np.array([1.0, 0, -1]), np.array([1.0, -2, 1]), np.ones(3)
     down_and_across = [
-        (flat, edge), (edge, flat), (flat, line), (line, flat), (edge, edge), (line, edge), (edge, line), (line, line)
+        (flat, edge),
+        (edge, flat),
+        (flat, line),
+        (line, flat),
+        (edge, edge),
+        (line, edge),
+        (edge, line),
+        (line, line),
     ]
     patches = np.stack([np.outer(down, across).ravel() for down, across in down_and_across], axis=1)
     return patches / np.sqrt([6, 6, 54, 54, 8, 48, 48, 216])  # their squared D-norms

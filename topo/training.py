@@ -2,6 +2,7 @@
 
 Knows gradients, random streams and devices; must not know which populations the paper needs, or where results go.
 """
+
 import json
 import math
 import os
@@ -242,9 +243,7 @@ class Trainer:
         correct = np.sum([np.asarray(self._correct(states, images[piece], labels[piece])) for piece in pieces], axis=0)
         return correct[:networks] / len(images)
 
-    def kernels(
-        self, states: _State
-    ) -> dict[int, Float32[np.ndarray, "networks _height _width _inputs _outputs"]]:
+    def kernels(self, states: _State) -> dict[int, Float32[np.ndarray, "networks _height _width _inputs _outputs"]]:
         """The kernels of every convolutional layer, numbered from 1."""
         params = states.params["params"]
         blocks = sorted((name for name in params if name.startswith("conv")), key=lambda name: int(name[4:]))

@@ -2,6 +2,7 @@
 
 Knows NumPy and jaxtyping; must not import another module of topo.
 """
+
 # jaxtyping gives an axis the same length wherever its name occurs in one signature. A name that begins with an
 # underscore may have another length each time, as the points of each cloud in a list.
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 Knows arrays, barcodes and graphs; must not know where they come from, nor compute the results that it shows.
 """
+
 # Every function that draws one picture takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where
 # `ax` is None. Every one returns the Figure. The function `barcodes` hides the module of the same name here.
 from topo.figures.barcodes import barcode, barcodes
@@ -26,12 +27,46 @@ from topo.figures.style import (
 from topo.figures.tables import Slides, Table, bar_text, comparison, listed, slides, spread, table
 
 __all__ = [
-    "AMBER", "BLUE", "GREEN", "ORANGE", "PALETTE", "PURPLE", "SKY", "WIDTH", "YELLOW",
-    "Figure", "panels", "use_style",
-    "barcode", "barcodes",
-    "circle_of_patches", "patch", "patch_row", "rings", "three_circles",
-    "mapper", "mappers",
-    "cloud", "complex_at", "complexes", "cover", "plane", "planes",
-    "costs", "density_grid", "density_grids", "histogram", "judgements", "strip", "timeline",
-    "Slides", "Table", "bar_text", "comparison", "listed", "slides", "spread", "table",
+    "AMBER",
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "PALETTE",
+    "PURPLE",
+    "SKY",
+    "WIDTH",
+    "YELLOW",
+    "Figure",
+    "panels",
+    "use_style",
+    "barcode",
+    "barcodes",
+    "circle_of_patches",
+    "patch",
+    "patch_row",
+    "rings",
+    "three_circles",
+    "mapper",
+    "mappers",
+    "cloud",
+    "complex_at",
+    "complexes",
+    "cover",
+    "plane",
+    "planes",
+    "costs",
+    "density_grid",
+    "density_grids",
+    "histogram",
+    "judgements",
+    "strip",
+    "timeline",
+    "Slides",
+    "Table",
+    "bar_text",
+    "comparison",
+    "listed",
+    "slides",
+    "spread",
+    "table",
 ]

@@ -2,6 +2,7 @@
 
 Knows births and deaths by dimension; must not know how they were computed.
 """
+
 from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 

@@ -2,6 +2,7 @@
 
 Knows coordinates and what is said of each point; must not know how clusters, bins or complexes were computed.
 """
+
 from collections.abc import Sequence
 
 import matplotlib
@@ -42,9 +43,7 @@ Plane = Real[np.ndarray, "points 2"] | Sequence[Row]
 _DENSITY = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspace(0.2, 1, 256)))  # even few stand out from white
 
 
-def plane(
-    points: PatchesLike, *, rim: Whole = 8, limit: Number | None = None, ax: Axes | None = None
-) -> FigureBase:
+def plane(points: PatchesLike, *, rim: Whole = 8, limit: Number | None = None, ax: Axes | None = None) -> FigureBase:
     """The density of a cloud of patches on the plane of the primary circle, with patches of edges around it as a guide.
 
     A patch that brightens to the right lies on the right, one that brightens to the top lies at the top. The primary
@@ -221,8 +220,15 @@ def _draw_plane(ax: Axes, points: PatchesLike, rim: Whole) -> PolyCollection:
         raise ValueError(f"points must be 3x3 patches of shape (n, 9), not {points.shape}")
     right, down = (points @ spaces.primary_circle(np.array([0, np.pi / 2])).T).T
     cells = ax.hexbin(
-        right, -down, C=np.full(len(points), 100 / len(points)), reduce_C_function=np.sum, gridsize=40,
-        extent=(-1.05, 1.05, -1.05, 1.05), cmap=_DENSITY, linewidths=0.2, zorder=2,
+        right,
+        -down,
+        C=np.full(len(points), 100 / len(points)),
+        reduce_C_function=np.sum,
+        gridsize=40,
+        extent=(-1.05, 1.05, -1.05, 1.05),
+        cmap=_DENSITY,
+        linewidths=0.2,
+        zorder=2,
     )
     cells.set_clim(0)
     draw_ring(ax, np.ones(2), FAINT, linewidth=0.8)
@@ -309,18 +315,32 @@ def _cover_of_two(
     counts = inside[:, 0].T.astype(int) @ inside[:, 1].astype(int)
     ax.scatter(*lens.T, s=4, color=INK, linewidths=0, zorder=2)
     i, j = np.nonzero(counts)
-    corners = np.stack([
-        np.column_stack(corner)
-        for corner in [
-            (left[0, i], left[1, j]), (right[0, i], left[1, j]), (right[0, i], right[1, j]), (left[0, i], right[1, j])
-        ]
-    ], axis=1)
+    corners = np.stack(
+        [
+            np.column_stack(corner)
+            for corner in [
+                (left[0, i], left[1, j]),
+                (right[0, i], left[1, j]),
+                (right[0, i], right[1, j]),
+                (left[0, i], right[1, j]),
+            ]
+        ],
+        axis=1,
+    )
     ax.add_collection(PolyCollection(corners, facecolors=(BLUE, 0.05), edgecolors=SKY, linewidths=0.6))
     fullest = corners[counts[i, j].argmax()]
     ax.add_collection(PolyCollection([fullest], facecolors="none", edgecolors=ORANGE, linewidths=2, zorder=3))
     ax.annotate(
-        f"{counts.max()} points", fullest[2], (0, 3), textcoords="offset points", ha="right", va="bottom",
-        fontsize=8, color=INK, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85}, zorder=4,
+        f"{counts.max()} points",
+        fullest[2],
+        (0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
+        zorder=4,
     )
     ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
     ax.autoscale_view()

@@ -2,6 +2,7 @@
 
 Knows graphs and the points in their nodes; must not know how the graphs were made, nor where thumbnails find room.
 """
+
 import random
 from collections.abc import Sequence
 from math import isqrt, sqrt
@@ -135,8 +136,16 @@ def _draw_graph(
     order = np.argsort(sizes, kind="stable")
     across = 2 * radii[order]
     discs = EllipseCollection(
-        across, across, np.zeros(len(order)), units="xy", offsets=positions[order], offset_transform=ax.transData,
-        cmap=_COUNTS, norm=LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1)), edgecolors=INK, linewidths=0.3,
+        across,
+        across,
+        np.zeros(len(order)),
+        units="xy",
+        offsets=positions[order],
+        offset_transform=ax.transData,
+        cmap=_COUNTS,
+        norm=LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1)),
+        edgecolors=INK,
+        linewidths=0.3,
         zorder=3,
     )
     discs.set_array(sizes[order])

@@ -2,6 +2,7 @@
 
 Knows arrays of numbers with their labels; must not know how they were measured.
 """
+
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -135,8 +136,15 @@ def histogram(
         ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
         far = mark > np.mean(ax.get_xlim())
         ax.annotate(
-            mark_label or f"{mark:.3g}", (mark, 1), (-4 if far else 4, 0), ax.get_xaxis_transform(),
-            textcoords="offset points", ha="right" if far else "left", va="top", fontsize=8, color=INK,
+            mark_label or f"{mark:.3g}",
+            (mark, 1),
+            (-4 if far else 4, 0),
+            ax.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="right" if far else "left",
+            va="top",
+            fontsize=8,
+            color=INK,
         )
     return ax.figure
 
@@ -197,8 +205,16 @@ def timeline(
     for text, time in (marks or {}).items():
         ax.axvline(time, color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
         ax.annotate(
-            text, (time, 1), xycoords=("data", "axes fraction"), xytext=(1, -2), textcoords="offset points",
-            rotation=90, ha="left", va="top", fontsize=7, color=INK,
+            text,
+            (time, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(1, -2),
+            textcoords="offset points",
+            rotation=90,
+            ha="left",
+            va="top",
+            fontsize=7,
+            color=INK,
         )
     ax.set(xlabel=xlabel, ylabel=label)
     if marks:

@@ -2,6 +2,7 @@
 
 Knows patches as vectors of their values; must not know which layer or cloud they are from.
 """
+
 from collections.abc import Sequence
 from math import ceil, isqrt
 from typing import Any
@@ -172,11 +173,14 @@ def three_circles(*, steps: Whole = 16, ax: Axes | None = None) -> FigureBase:
     key = np.stack([spaces.primary_circle(-0.6), *spaces.secondary_circles(0)])
     heights = np.array([0.35, 0.0, -0.35])
     draw_patches(ax, key, np.column_stack([np.full(3, 1.55), heights]), 0.21, frame=(BLUE, ORANGE, GREEN), width=1.2)
-    for height, text in zip(heights, [
-        "primary circle:\nedges in every direction",
-        "secondary circle:\nvertical edges and vertical lines",
-        "secondary circle:\nhorizontal edges and horizontal lines",
-    ]):
+    for height, text in zip(
+        heights,
+        [
+            "primary circle:\nedges in every direction",
+            "secondary circle:\nvertical edges and vertical lines",
+            "secondary circle:\nhorizontal edges and horizontal lines",
+        ],
+    ):
         ax.text(1.75, height, text, va="center", color=INK)
     ax.set(xlim=(-1.15, 3.2), ylim=(-1.15, 1.15))
     hide_scales(ax)

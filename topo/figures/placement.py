@@ -2,6 +2,7 @@
 
 Knows positions, radii and the ends of edges; must not know what a thumbnail shows, nor draw anything.
 """
+
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from scipy import ndimage

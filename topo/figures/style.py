@@ -2,6 +2,7 @@
 
 Knows matplotlib; must not know any particular kind of picture, nor import another module of this package.
 """
+
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from math import ceil
@@ -19,7 +20,13 @@ Labelled = Mapping[str, _T] | Iterable[tuple[str, _T]]  # {text: value}, or pair
 
 WIDTH = 7.2  # inches: the book's column
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW = PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442"
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#E69F00",
+    "#F0E442",
 )  # Okabe & Ito 2008: colour-blind readers can tell them apart
 MARKERS = "o^sDvPX"
 INK, FAINT = "0.25", "0.55"
@@ -40,21 +47,23 @@ class Figure(matplotlib.figure.Figure):
 
 def use_style() -> None:
     """Set matplotlib's defaults to those of the book. A chapter calls this once, before its first figure."""
-    matplotlib.rcParams.update({
-        "figure.dpi": 110,
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "axes.titlelocation": "left",
-        "axes.labelsize": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.8,
-        "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "legend.fontsize": 8,
-        "legend.frameon": False,
-    })
+    matplotlib.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.8,
+            "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "legend.frameon": False,
+        }
+    )
 
 
 def panels(

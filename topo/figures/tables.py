@@ -2,6 +2,7 @@
 
 Knows texts, numbers and finished figures; must not draw.
 """
+
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
