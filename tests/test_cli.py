@@ -125,9 +125,11 @@ def test_training_prints_a_table_and_resumes(checkout):
     assert status == 0 and "M(32,32,0):   0%" in err and "members 0-2 at 4, loss " in err
     path = str(checkout / "data" / "mnist-M-32-32-0.safetensors")
     assert header.split("  ")[0] == "archive" and row.startswith(path)
-    assert row.removeprefix(path).split()[:2] == ["3", "4"] and row.endswith("none")
-    status, out, _ = topo(checkout, *words, "--iterations", "6")
-    assert status == 0 and out.splitlines()[1].removeprefix(path).split()[:2] == ["3", "6"]
+    assert row.removeprefix(path).split()[:3] == ["3", "4", "0"] and row.endswith("none")
+    for held in "03":
+        status, out, err = topo(checkout, *words, "--iterations", "6")
+        assert status == 0 and out.splitlines()[1].removeprefix(path).split()[:3] == ["3", "6", held]
+    assert "loss" not in err
     status, out, err = topo(checkout, *words, "--iterations", "2")
     assert (status, out) == (2, "") and "holds 3 networks x 6 iterations and would be lost" in err
     (checkpoint,) = (checkout / "data" / "cache" / "training").glob("*/members-*")

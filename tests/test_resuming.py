@@ -15,7 +15,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from topo import archive, campaign, checkpoints, populations, training
+from topo import archive, campaign, checkpoints, populations, progress, training
 from topo.notation import Architecture
 
 TRAIN = """
@@ -125,8 +125,8 @@ def test_accelerators_train_in_this_process_to_the_same_population(tmp_path):
     wanted = populations.Plan(
         training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 10, 20)
     )
-    with campaign._Bar(wanted, False) as bar:
-        here = checkpoints.join(campaign._train_here(wanted, 3, 7, tmp_path / "here", bar))
+    with progress.Bar(wanted, 0, False) as bar:
+        here = checkpoints.join(campaign._train_here(wanted, 0, 3, 7, tmp_path / "here", bar))
     there = campaign.train(wanted, workers=1, chunk=3, every=7, folder=tmp_path / "there", progress=False)
     for layer in (1, 2):
         np.testing.assert_allclose(

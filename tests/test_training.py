@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -341,6 +342,80 @@ def test_an_archive_of_other_settings_is_not_replaced(population, tmp_path):
         other = populations.Plan(training.Training(parsed, "digits", 32, **{"crop": 6, **changes}), **given)
         with pytest.raises(ValueError, match=f"with other .*{list(changes)[0]}"):
             populations.check_replaces("held", other, tmp_path)
+
+
+DEEP = {0: 2, 20: 3}  # networks of which the second layer is kept
+
+
+def test_an_archive_is_completed_by_the_members_that_it_lacks(population, tmp_path, monkeypatch):
+    chosen = training.Training(Architecture.parse("M(8,4,16)"), "digits", 32)
+    goal = populations.Plan(chosen, 4, 20, (4, 20), (0, 10, 20), DEEP)
+    begun = populations.Plan(chosen, 2, 20, (4, 20), (0, 10, 20), {0: 2, 20: 2})
+    assert populations.members_held("some", goal, tmp_path / "apart") == 0
+    how = dict(workers=1, folder=tmp_path / "checkpoints", progress=False)
+    halves, train = {}, campaign.train
+
+    def note(wanted, first):
+        return halves.setdefault(first, train(wanted, first=first, **how))
+
+    monkeypatch.setattr(campaign, "train", note)
+    campaign.complete("some", begun, tmp_path / "apart")
+    assert populations.members_held("some", begun, tmp_path / "apart") == 2
+    completed = campaign.complete("some", goal, tmp_path / "apart")
+    assert [part.members.tolist() for part in halves.values()] == [[0, 1], [2, 3]]
+    populations.keep("some", goal, checkpoints.join(halves.values()), tmp_path / "at-once")
+    at_once = archive.load("some", tmp_path / "at-once")
+    assert completed.description == at_once.description and completed.path.read_bytes() == at_once.path.read_bytes()
+    np.testing.assert_allclose(completed.filters(1), population.filters(1), atol=2e-3)
+    monkeypatch.setattr(campaign, "train", lambda *_, **__: pytest.fail("a member was trained that is held"))
+    assert campaign.complete("some", goal, tmp_path / "apart").networks == 4
+    with pytest.raises(ValueError, match="holds 4 networks x 20 iterations and would be lost"):
+        campaign.complete("some", begun, tmp_path / "apart")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(iterations=30, snapshots=(0, 10, 20, 30), deep={0: 2, 30: 3}),
+        dict(snapshots=(0, 5, 10, 20)),
+        dict(deep={0: 3, 20: 3}),
+        dict(training=training.Training(Architecture.parse("M(8,4,16)"), "digits", 32, seed=1)),
+    ],
+)
+def test_members_of_another_training_are_not_held(changes, population, tmp_path):
+    chosen = training.Training(Architecture.parse("M(8,4,16)"), "digits", 32)
+    there = populations.Plan(chosen, 4, 20, (4, 20), (0, 10, 20), DEEP)
+    populations.keep("some", there, population, tmp_path)
+    assert populations.members_held("some", there, tmp_path) == 4
+    assert populations.members_held("some", dataclasses.replace(there, **changes), tmp_path) == 0
+
+
+def test_left_out_members_stay_noted_when_an_archive_is_completed(population, tmp_path):
+    plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
+    parts = [
+        checkpoints.Population(
+            members,
+            {layer: {s: kept[s][members] for s in (0, 20)} for layer, kept in population.kernels.items()},
+            {s: values[members] for s, values in population.accuracy.items()},
+            left_out,
+            machine,
+        )
+        for members, left_out, machine in ((np.array([0]), {1: 20}, "one"), (np.array([3]), {2: 10}, "another"))
+    ]
+    populations.keep("some", dataclasses.replace(plan, networks=2), parts[0], tmp_path)
+    assert populations.members_held("some", plan, tmp_path) == 2
+    populations.keep("some", plan, parts[1], tmp_path)
+    kept = archive.load("some", tmp_path)
+    assert kept.description["members"] == [0, 3] and set(kept.description["left_out"]) == {"1", "2"}
+    assert kept.description["hardware"] == "another and one" and len(kept.accuracy()) == 2
+    assert populations.members_held("some", plan, tmp_path) == 4
+
+
+@pytest.mark.parametrize("first", [4, 9])
+def test_a_first_member_beyond_the_last_is_refused(first, tmp_path):
+    wanted = populations.plan("mnist-M-64-0-64", networks=4, iterations=1, dataset="digits")
+    with pytest.raises(ValueError, match=f"first = {first} must be less than networks = 4"):
+        campaign.train(wanted, folder=tmp_path, progress=False, first=first)
 
 
 def test_campaign_names_and_checkpoint_names():

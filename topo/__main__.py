@@ -72,22 +72,22 @@ def add_train(commands: Commands) -> None:
             _print_table(campaign.listing(names, folder, arguments.workers))
             return
         plans = {name: populations.plan(name, **changes) for name in names}
-        for name, plan in plans.items():
+        for name, plan in plans.items():  # before any of them is trained
             populations.check_replaces(name, plan, folder)
         rows = []
         for name, plan in plans.items():
-            trained = campaign.train(plan, arguments.workers, arguments.scheduler)
-            path = populations.keep(name, plan, trained, folder)
-            accuracy = 100 * trained.accuracy[int(plan.iterations)]
+            held = populations.members_held(name, plan, folder)
+            kept = campaign.complete(name, plan, folder, workers=arguments.workers, scheduler=arguments.scheduler)
+            accuracy, left_out = 100 * kept.accuracy(), kept.description.get("left_out", {}).items()
             rows.append({
-                "archive": path, "networks": len(trained.members), "iterations": plan.iterations,
-                "test accuracy (%)": f"{accuracy.mean():.2f}",
+                "archive": kept.path, "networks": kept.networks, "iterations": plan.iterations, "held before": held,
+                "accuracy (%)": f"{accuracy.mean():.2f}",
                 "lowest": f"{accuracy.min():.2f}", "highest": f"{accuracy.max():.2f}",
-                "left out": ", ".join(f"{member} (at {s})" for member, s in trained.left_out.items()) or "none",
+                "left out": ", ".join(f"{member} (at {why['iteration']})" for member, why in left_out) or "none",
             })  # fmt: skip
         _print_table(rows)
 
-    purpose = "train populations and write their archives; resumes where it was stopped"
+    purpose = "train the networks that archives lack and write them; resumes where it was stopped"
     parser = commands.add_parser("train", help=purpose)
     which = "populations, such as mnist-M-64-32-64 (default: all of the book)"
     parser.add_argument("names", nargs="*", metavar="NAME", help=which)

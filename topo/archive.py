@@ -81,10 +81,13 @@ def load(name: str, folder: str | Path = DATA) -> "Archive":
 
 
 class Archive:
-    """Kernels of a population at the iterations that were kept; description: the manifest's entry."""
+    """Kernels of a population at the iterations that were kept.
+
+    name: of the archive; path: of its file; description: the manifest's entry.
+    """
 
     def __init__(self, name: str, path: Path, description: Mapping[str, Any]) -> None:
-        self.name, self.description, self._path = name, description, path
+        self.name, self.description, self.path = name, description, path
         with safe_open(path, "numpy") as file:
             keys = [key.removeprefix("layer").split("/iteration") for key in file.keys()]
         self._iterations: dict[int, list[int]] = {}
@@ -124,7 +127,7 @@ class Archive:
         iteration = kept[-1] if iteration is None else iteration
         if iteration not in kept:
             raise ValueError(f"archive {self.name} has no layer {layer} at iteration {iteration}; it has {kept}")
-        with safe_open(self._path, "numpy") as file:
+        with safe_open(self.path, "numpy") as file:
             stored = file.get_slice(_key(layer, iteration))
             held = stored.get_shape()[0]
             if networks is not None and not 1 <= networks <= held:

@@ -1,6 +1,6 @@
 """The training of a population in chunks of members, here or on a Dask cluster, and the listing of what is left.
 
-Knows plans, workers and progress; must not know gradients or topology.
+Knows plans and workers; must not know gradients or topology.
 """
 
 import logging
@@ -33,7 +33,8 @@ from topo.checkpoints import (
 from topo.checks import check_whole
 from topo.files import write_atomically
 from topo.machine import accelerated, processors
-from topo.populations import POPULATIONS, Plan, keep, plan
+from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan
+from topo.progress import Bar
 from topo.recipes import Training
 from topo.types import Whole
 
@@ -71,7 +72,19 @@ def obtain_archive(name: str, source: str = "archive", progress: bool = False, *
     wanted = plan(name, **changes)
     folder = checkpoint_path(wanted.training, range(int(wanted.networks))).parent
     folder /= f"{wanted.networks}x{wanted.iterations}"
-    keep(name, wanted, train(wanted, progress=progress), folder)
+    return complete(name, wanted, folder, progress=progress)
+
+
+def complete(name: str, wanted: Plan, folder: str | Path = archive.DATA, **how: Any) -> archive.Archive:
+    """Train those members of a Plan that the archive `name` in `folder` lacks, and write it. Returns the Archive.
+
+    how: arguments of `train`. Nothing is trained where the archive holds all members as they are wanted.
+    Raises ValueError where the archive holds more or other networks, which would be lost, and as `train` does.
+    """
+    check_replaces(name, wanted, folder)
+    first = members_held(name, wanted, folder)
+    if first < wanted.networks:
+        keep(name, wanted, train(wanted, first=first, **how), folder)
     return archive.load(name, folder)
 
 
@@ -171,10 +184,10 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _units(
-    wanted: Plan, size: Whole, every: Whole, formulation: str, folder: str | Path, ship: bool
+    wanted: Plan, first: Whole, size: Whole, every: Whole, formulation: str, folder: str | Path, ship: bool
 ) -> Iterator[_Unit]:
-    for first in range(0, int(wanted.networks), int(size)):
-        members = range(first, min(first + int(size), int(wanted.networks)))
+    for start in range(int(first), int(wanted.networks), int(size)):
+        members = range(start, min(start + int(size), int(wanted.networks)))
         path = checkpoint_path(wanted.training, members, folder)
         content = None if not ship else path.read_bytes() if path.exists() else b""
         yield _Unit(wanted.training, members, path, wanted.iterations, wanted.snapshots, every, formulation, content)
@@ -195,6 +208,7 @@ def train(
     every: Whole = 200,
     folder: str | Path = CHECKPOINTS,
     progress: bool = True,
+    first: Whole = 0,
 ) -> Population:
     """Train a Plan, resuming from the checkpoints in `folder`.
 
@@ -206,6 +220,7 @@ def train(
     chunk: members to a unit of work and to a checkpoint; where None, 5 on processors and all of them on
         accelerators, fewer where half of the memory would not hold them.
     every: iterations between checkpoints. progress: whether to show a bar with iteration, members, loss and time left.
+    first: the member to begin with, below `wanted.networks`; those before it are not trained.
 
     The training, or any of its workers, may be killed at any moment: the same call goes on from the checkpoints and, on
     processors of the same kind, ends with the same bytes. Raises TypeError or ValueError for a number out of range, a
@@ -215,16 +230,19 @@ def train(
     for name, value in (("workers", workers), ("chunk", chunk), ("every", every)):
         if value is not None:
             check_whole(value, name, 1)
+    check_whole(first, "first", 0)
+    if first >= wanted.networks:
+        raise ValueError(f"first = {first} must be less than networks = {wanted.networks}")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with _Bar(wanted, progress) as bar:
+    with Bar(wanted, first, progress) as bar:
         if scheduler is None and workers is None and accelerated():
-            return join(_train_here(wanted, chunk, every, folder, bar))
+            return join(_train_here(wanted, first, chunk, every, folder, bar))
         with dask_client(workers or processors(), scheduler) as client:
-            return join(_train_there(client, wanted, chunk, every, folder, bar, ship=scheduler is not None))
+            return join(_train_there(client, wanted, first, chunk, every, folder, bar, ship=scheduler is not None))
 
 
 def _train_here(
-    wanted: Plan, chunk: Whole | None, every: Whole, folder: str | Path, bar: "_Bar"
+    wanted: Plan, first: Whole, chunk: Whole | None, every: Whole, folder: str | Path, bar: Bar
 ) -> Iterator[Population]:
     import jax
 
@@ -233,13 +251,20 @@ def _train_here(
     if chunk is None:
         memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
         chunk = _members_at_once(record, wanted.networks, 1, wanted.networks, memory)
-    for unit in _units(wanted, chunk, every, record["formulation"], folder, ship=False):
-        bar.expect(unit)
+    for unit in _units(wanted, first, chunk, every, record["formulation"], folder, ship=False):
+        bar.expect(unit.members)
         yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]
 
 
 def _train_there(
-    client: "Client", wanted: Plan, chunk: Whole | None, every: Whole, folder: str | Path, bar: "_Bar", ship: bool
+    client: "Client",
+    wanted: Plan,
+    first: Whole,
+    chunk: Whole | None,
+    every: Whole,
+    folder: str | Path,
+    bar: Bar,
+    ship: bool,
 ) -> list[Population]:
     machines = _machines(client)
     prepared = {client.submit(_prepare, wanted.training, workers=[addresses[0]], pure=False) for addresses in machines}
@@ -255,9 +280,9 @@ def _train_there(
         while not reports.empty():
             bar.show(*reports.get())
 
-    units = list(_units(wanted, chunk, every, record["formulation"], folder, ship))
+    units = list(_units(wanted, first, chunk, every, record["formulation"], folder, ship))
     for unit in units:
-        bar.expect(unit)
+        bar.expect(unit.members)
     futures = {client.submit(_advance_on_worker, unit, topic, pure=False): unit for unit in units}
     parts = []
     for future in _completed(client, set(futures), show):
@@ -326,44 +351,6 @@ def _prepare(wanted: Training) -> tuple[dict[str, Any], int]:
 
     datasets.load(wanted.dataset)
     return training.cached_measurement(wanted), psutil.virtual_memory().total
-
-
-class _Bar:
-    """A progress bar over network-iterations that says which members stand where."""
-
-    def __init__(self, wanted: Plan, shown: bool) -> None:
-        from tqdm import tqdm
-
-        total, name = wanted.networks * wanted.iterations, str(wanted.training.architecture)
-        self._bar = tqdm(total=total, unit="it", unit_scale=True, disable=not shown, smoothing=0.02, desc=name)
-        self._members: dict[int, range] = {}
-        self._reached: dict[int, Whole] = {}
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def expect(self, unit: _Unit) -> None:
-        self._members[unit.members[0]] = unit.members
-
-    def show(self, first: int, iteration: Whole, loss: np.ndarray | Sequence[float] | None) -> None:
-        """Note that the chunk whose first member is `first` has reached `iteration`.
-
-        The first note of a chunk says how far it was when this run began.
-        """
-        members, before = self._members[first], self._reached.get(first)
-        self._reached[first] = iteration
-        if before is None:
-            for count in ("n", "last_print_n", "initial"):
-                setattr(self._bar, count, getattr(self._bar, count, 0) + len(members) * iteration)
-            return
-        if loss is not None and np.isfinite(loss).any():
-            mean = np.mean(np.asarray(loss), where=np.isfinite(loss))
-            who = f"members {members[0]}-{members[-1]}"
-            self._bar.set_postfix_str(f"{who} at {iteration}, loss {mean:.3f}", refresh=False)
-        self._bar.update(len(members) * (iteration - before))
 
 
 def listing(

@@ -3,7 +3,8 @@
 Knows names, recipes and scales; must not know how a population is trained.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -172,17 +173,38 @@ def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -
         )
 
 
+def members_held(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> int:
+    """How many members of `wanted`, counted from the first, the archive `name` in `folder` holds as they are wanted.
+
+    0 where there is no such archive, where it was trained with other settings or by other versions, or where it lacks
+    an iteration that is wanted: then all members have to be trained. Raises as `archive.load` does.
+    """
+    entry = archive.manifest(folder).get(name)
+    if entry is None:
+        return 0
+    described = {**wanted.training.describe(), "iterations": wanted.iterations, "versions": _versions()}
+    if any(entry.get(key) != value for key, value in json.loads(json.dumps(described)).items()):
+        return 0
+    members = len(entry["members"]) + len(entry.get("left_out", {}))
+    there = archive.load(name, folder)
+    for layer in there.layers:
+        for iteration, count in wanted.kept(layer).items():
+            whole = sum(member < count for member in entry["members"])
+            if iteration not in there.iterations(layer) or len(there.kernels(layer, iteration)) != whole:
+                return 0
+    return members
+
+
 def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = archive.DATA) -> Path:
     """Write the archive `name` of a trained population, and its manifest entry. Returns the path.
 
     What is kept of each layer is what `wanted.kept` says. Members that were left out stand in the manifest with the
-    seed of the population and the iteration at which they were found out.
+    seed of the population and the iteration at which they were found out. Where `trained` begins after the members
+    that the archive holds already, which `members_held` counts, these stay in it.
     """
     kernels = {
-        layer: {
-            int(s): trained.kernels[layer][int(s)][trained.members < count] for s, count in wanted.kept(layer).items()
-        }
-        for layer in trained.kernels
+        layer: {int(s): kept[int(s)][trained.members < count] for s, count in wanted.kept(layer).items()}
+        for layer, kept in trained.kernels.items()
     }
     description: dict[str, Any] = {
         **wanted.training.describe(),
@@ -191,9 +213,34 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
         "members": trained.members.tolist(),
         "accuracy": {str(s): np.round(values, 4).tolist() for s, values in trained.accuracy.items()},
         "hardware": trained.hardware,
-        "versions": {package: version(package) for package in ("jax", "flax", "optax", "numpy")},
+        "versions": _versions(),
     }
     if trained.left_out:
         seed, left_out = wanted.training.seed, trained.left_out.items()
         description["left_out"] = {str(member): {"seed": seed, "iteration": s} for member, s in left_out}
+    first = min([*trained.members, *trained.left_out])
+    if first and first == members_held(name, wanted, folder):
+        there = archive.load(name, folder)
+        kernels = {
+            layer: {s: np.concatenate([there.kernels(layer, s), later]) for s, later in snapshots.items()}
+            for layer, snapshots in kernels.items()
+        }
+        description = _joined(there.description, description)
     return archive.write(name, kernels, description, folder)
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("jax", "flax", "optax", "numpy")}
+
+
+def _joined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of one population out of those of its first members and of the others."""
+    machines = {*earlier["hardware"].split(" and "), *later["hardware"].split(" and ")}
+    left_out = {**earlier.get("left_out", {}), **later.get("left_out", {})}
+    return {
+        **later,
+        "members": earlier["members"] + later["members"],
+        "accuracy": {s: earlier["accuracy"][s] + values for s, values in later["accuracy"].items()},
+        "hardware": " and ".join(sorted(machines)),
+        **({"left_out": left_out} if left_out else {}),
+    }

@@ -1,0 +1,50 @@
+"""The progress bar of a training: over all chunks of members, whoever trains them.
+
+Knows members, iterations and losses; must not know where or how they are trained.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from topo.populations import Plan
+from topo.types import Whole
+
+
+class Bar:
+    """A progress bar over network-iterations that says which members stand where."""
+
+    def __init__(self, wanted: Plan, first: Whole, shown: bool) -> None:
+        from tqdm import tqdm
+
+        total, name = (wanted.networks - first) * wanted.iterations, str(wanted.training.architecture)
+        self._bar = tqdm(total=total, unit="it", unit_scale=True, disable=not shown, smoothing=0.02, desc=name)
+        self._members: dict[int, range] = {}
+        self._reached: dict[int, Whole] = {}
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def expect(self, members: range) -> None:
+        """Note that a chunk of these members will be shown."""
+        self._members[members[0]] = members
+
+    def show(self, first: int, iteration: Whole, loss: np.ndarray | Sequence[float] | None) -> None:
+        """Note that the chunk whose first member is `first` has reached `iteration`.
+
+        The first note of a chunk says how far it was when this run began.
+        """
+        members, before = self._members[first], self._reached.get(first)
+        self._reached[first] = iteration
+        if before is None:
+            for count in ("n", "last_print_n", "initial"):
+                setattr(self._bar, count, getattr(self._bar, count, 0) + len(members) * iteration)
+            return
+        if loss is not None and np.isfinite(loss).any():
+            mean = np.mean(np.asarray(loss), where=np.isfinite(loss))
+            who = f"members {members[0]}-{members[-1]}"
+            self._bar.set_postfix_str(f"{who} at {iteration}, loss {mean:.3f}", refresh=False)
+        self._bar.update(len(members) * (iteration - before))
