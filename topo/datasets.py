@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Real, UInt8
+from jaxtyping import Float64, UInt8
 
 from topo.checks import check_whole
 from topo.remote import PackedFile, RemoteFile, find
-from topo.types import Seed, Whole
+from topo.types import Real, Seed, Whole
 
 _GRAY = (0.2989, 0.5870, 0.1140)  # of red, green and blue; MATLAB's and TensorFlow's
 

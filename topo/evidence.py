@@ -9,7 +9,7 @@ from math import inf, isinf
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Real, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
@@ -18,7 +18,7 @@ from topo.density import densest, kept_count, kth_neighbor_distance
 from topo.filters import normalize
 from topo.neighbors import merge_peaks
 from topo.persistence import bar_lengths, lazy_witness_barcode
-from topo.types import Barcode, CloudsLike, Number, Points, PointsLike, Row, Rows, Seed, Whole
+from topo.types import Barcode, CloudsLike, Number, Points, PointsLike, Real, Row, Rows, Seed, Whole
 
 PAPER_POINTS = 6400  # first-layer filters of a hundred networks of 64, which the paper's k = 200 is meant for
 

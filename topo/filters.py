@@ -4,10 +4,10 @@ Knows arrays of numbers; must not know which network, layer or file they come fr
 """
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
 
 from topo.checks import as_numbers, as_points, check_whole, working_dtype
-from topo.types import PointsLike
+from topo.types import PointsLike, Real
 
 __all__ = ["as_points", "check_whole", "normalize", "spatial_filters"]  # the first two live in checks
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from igraph import Graph
-from jaxtyping import Float64, Real
+from jaxtyping import Float64
 from scipy.sparse import csc_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 
@@ -25,7 +25,7 @@ from topo.nerve import (
     node_means,
     node_sizes,
 )
-from topo.types import Number, Points, PointsLike, Whole
+from topo.types import Number, Points, PointsLike, Real, Whole
 
 if TYPE_CHECKING:
     from gtda.mapper.pipeline import MapperPipeline  # takes a second to import, which only `mapper_pipeline` needs

@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64, Real
+from jaxtyping import Float64, Int64
 from scipy.spatial import cKDTree
 
 from topo.checks import as_points, check_whole
 from topo.filters import normalize
-from topo.types import Number, Points, PointsLike, Row, Seed, Whole
+from topo.types import Number, Points, PointsLike, Real, Row, Seed, Whole
 
 Angles = Number | Real[np.ndarray, "*angles"] | Sequence[Number]  # in radians
 PatchesLike = Real[np.ndarray, "points 9"] | Sequence[Row]

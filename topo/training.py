@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Float32, Float64, Int, Key, Real
+from jaxtyping import Array, Float, Float32, Float64, Int, Key
 
 from topo import datasets, networks
 from topo.checkpoints import CHECKPOINTS, Chunk, Population, Report, check_snapshots, join
@@ -28,7 +28,7 @@ from topo.files import write_atomically
 from topo.machine import hardware
 from topo.notation import Architecture, DeepArchitecture
 from topo.recipes import OPTIMIZERS, Training, check_fits, learning_rate
-from topo.types import Whole
+from topo.types import Real, Whole
 
 _MEASUREMENTS = "measurements.json"
 _EVALUATION_BATCH = 200

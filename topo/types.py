@@ -6,9 +6,21 @@ Knows NumPy and jaxtyping; must not import another module of topo.
 # jaxtyping gives an axis the same length wherever its name occurs in one signature. A name that begins with an
 # underscore may have another length each time, as the points of each cloud in a list.
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import jaxtyping
 import numpy as np
-from jaxtyping import Float, Integer, Real
+from jaxtyping import Float, Integer
+
+if TYPE_CHECKING:
+    from typing import Annotated as Real  # as the types of jaxtyping are for a type checker
+else:
+
+    class Real(jaxtyping.AbstractDtype):
+        """Integers and floats: those of jaxtyping's Real, and NumPy's long double."""
+
+        dtypes = [*jaxtyping.Real.dtypes, "longdouble"]
+
 
 Whole = int | np.integer
 Number = float | int | np.floating | np.integer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Real, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import ListedColormap
@@ -36,7 +36,7 @@ from topo.figures.style import (
     wrapped_panels,
 )
 from topo.spaces import PatchesLike
-from topo.types import Number, Row, Rows, Whole
+from topo.types import Number, Real, Row, Rows, Whole
 
 Plane = Real[np.ndarray, "points 2"] | Sequence[Row]
 

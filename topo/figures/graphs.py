@@ -10,7 +10,7 @@ from typing import Any
 
 import igraph
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer, Real
+from jaxtyping import Float, Float64, Int64, Integer
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import LogNorm
@@ -21,7 +21,7 @@ from topo.figures.patches import draw_patches
 from topo.figures.placement import places_beside
 from topo.figures.style import INK, Figure, Labelled, axes_for, hide_scales, texts_and_values, wrapped_panels
 from topo.mapper import Lens, node_means, node_sizes
-from topo.types import Number, Points, PointsLike, Row, Whole
+from topo.types import Number, Points, PointsLike, Real, Row, Whole
 
 _COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
 

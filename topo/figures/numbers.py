@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-from jaxtyping import Real
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import FigureBase
@@ -35,7 +34,7 @@ from topo.figures.style import (
     wrapped_panels,
 )
 from topo.learning import Judgement
-from topo.types import Number, Row, Whole
+from topo.types import Number, Real, Row, Whole
 
 
 def density_grid(

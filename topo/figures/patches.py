@@ -8,7 +8,7 @@ from math import ceil, isqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Real
+from jaxtyping import Float, Float64
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import FigureBase
@@ -30,7 +30,7 @@ from topo.figures.style import (
     panels,
     texts_and_values,
 )
-from topo.types import Number, PointsLike, Row, Whole
+from topo.types import Number, PointsLike, Real, Row, Whole
 
 
 def patch(vector: Row, *, limit: Number | None = None, ax: Axes | None = None) -> FigureBase:
