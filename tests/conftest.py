@@ -1,10 +1,13 @@
-"""A small checkout: the real package and configuration around a book of two short chapters."""
+"""Annotations enforced, and a small checkout: package and configuration around a book of two short chapters."""
 
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import iter_modules
 
+import jaxtyping
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -16,6 +19,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="topo-tests-jax-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# numba compiles the functions of topo.compiled and would not compile a check around them.
+HOOKED = [f"topo.{module.name}" for module in iter_modules([str(ROOT / "topo")]) if module.name != "compiled"]
+jaxtyping.install_import_hook(HOOKED, "beartype.beartype")
 
 PARAMETERS = """k: int = 200               # neighbour whose distance estimates density; 1 <= k < 64 * networks
 networks: int = 100        # networks looked at; 1 <= networks <= 100
@@ -38,6 +45,18 @@ ABOUT_THE_FIGURE = {
     "figure": {"name": "fig-01-line", "caption": "A line. It goes from k to the networks."},
     "image": {"alt": "One straight line that falls."},
 }
+
+
+@contextmanager
+def refused(error, match=None):
+    """`pytest.raises` for input of another type or shape than is annotated, which then meets topo's own error."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(error, match=match) as caught:
+            yield caught
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def write_chapter(path, cells):

@@ -5,6 +5,7 @@ import igraph
 import matplotlib
 import numpy as np
 import pytest
+from conftest import refused
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
 
 from topo import figures, spaces
@@ -12,6 +13,7 @@ from topo.learning import Judgement
 from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
 from topo.persistence import lazy_witness_times, maxmin_landmarks
 
+ENDED = np.array([[0.0, 1.0]])
 CIRCLE_BARS = {0: np.array([[0, 0.1], [0, np.inf], [0, 0.2]]), 1: np.array([[0.1, 0.15], [0.2, 0.9], [0.3, 0.4]])}
 
 
@@ -106,7 +108,7 @@ def test_bars_beyond_a_given_limit_are_cut_and_marked():
 
 
 def test_lengths_and_bars_left_out_are_written_beside():
-    many = {0: [[0, np.inf]], 1: np.column_stack([np.zeros(40), np.linspace(0.01, 1, 40)])}
+    many = {0: np.array([[0, np.inf]]), 1: np.column_stack([np.zeros(40), np.linspace(0.01, 1, 40)])}
     ax = figures.barcode(many, max_bars=20).axes[0]
     assert [len(group) for group in ax.containers] == [1, 20]
     assert "∞" in texts(ax) and "1.00" in texts(ax) and "20 not drawn" in texts(ax)
@@ -114,7 +116,7 @@ def test_lengths_and_bars_left_out_are_written_beside():
 
 
 def test_barcodes_share_one_scale_and_one_order_of_rows():
-    short = {0: [[0, np.inf]], 1: [[0.1, 0.2]]}
+    short = {0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.2]])}
     figure = figures.barcodes([("same", CIRCLE_BARS), ("same", short), ("other", short), ("last", short)], columns=3)
     assert len(figure.axes) == 4
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
@@ -124,19 +126,19 @@ def test_barcodes_share_one_scale_and_one_order_of_rows():
 @pytest.mark.parametrize(
     "bars, message",
     [
-        ({0: [[0, 1]]}, "dimension 1 is not in the barcode"),
-        ({0: [[0, 1]], 1: [0, 1]}, r"must have shape \(b, 2\)"),
-        ({0: [[0, 1]], 1: [[2, 1]]}, "die at or after"),
-        ({0: [[0, 1]], 1: [[np.nan, 1]]}, "finite time"),
+        ({0: ENDED}, "dimension 1 is not in the barcode"),
+        ({0: ENDED, 1: np.array([0.0, 1.0])}, r"must have shape \(b, 2\)"),
+        ({0: ENDED, 1: np.array([[2.0, 1.0]])}, "die at or after"),
+        ({0: ENDED, 1: np.array([[np.nan, 1.0]])}, "finite time"),
     ],
 )
 def test_bad_barcodes(bars, message):
-    with pytest.raises(ValueError, match=message):
+    with refused(ValueError, match=message):
         figures.barcode(bars)
 
 
 def test_other_bad_arguments_of_barcodes():
-    with pytest.raises(TypeError, match="dict"):
+    with refused(TypeError, match="dict"):
         figures.barcode(np.zeros((3, 2)))
     with pytest.raises(ValueError, match="limit = 0"):
         figures.barcode(CIRCLE_BARS, limit=0)
@@ -388,7 +390,7 @@ def test_planes_share_one_colour_scale():
     assert cells[1].get_array().sum() == pytest.approx(100)
     assert len(figure.axes) == 3  # one colour bar
     assert figures.plane(spaces.sample_klein_bottle(300, 0), limit=2).axes[0].collections[0].get_clim() == (0, 2)
-    with pytest.raises(ValueError, match="3x3"):
+    with refused(ValueError, match="3x3"):
         figures.plane(np.ones((4, 8)))
 
 
@@ -409,7 +411,7 @@ def test_cloud_coloured_by_values_and_bad_clouds():
     figure = figures.cloud(points, values=[3.0, 5.0], label="lens")
     np.testing.assert_array_equal(figure.axes[0].collections[0].get_array(), [3, 5])
     assert figure.axes[1].get_ylabel() == "lens"
-    with pytest.raises(ValueError, match=r"\(n, 2\)"):
+    with refused(ValueError, match=r"\(n, 2\)"):
         figures.cloud(np.eye(3))
     with pytest.raises(ValueError, match="values must have shape"):
         figures.cloud(points, values=[1])

@@ -66,7 +66,7 @@ def test_responses_are_normalised_by_their_nine_neighbours():
     for channel in range(12):
         energy = (x[..., max(0, channel - 4) : channel + 5] ** 2).sum(-1)
         expected[..., channel] = x[..., channel] / (1 + 0.001 / 9 * energy) ** 0.75
-    np.testing.assert_allclose(networks.normalize_responses(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(networks.normalize_responses(jnp.asarray(x)), expected, rtol=1e-6)
 
     def plain(x):
         energy = sum(jnp.pad(x**2, ((0, 0), (0, 0), (4, 4)))[..., i : i + 12] for i in range(9))

@@ -1,4 +1,5 @@
 import pytest
+from conftest import refused
 
 from topo.notation import Architecture
 
@@ -37,7 +38,7 @@ def test_what_is_no_architecture_is_named(text, words):
 
 
 def test_only_text_is_parsed():
-    with pytest.raises(TypeError, match="not tuple"):
+    with refused(TypeError, match="not tuple"):
         Architecture.parse(("M", 64, 32, 64))
 
 

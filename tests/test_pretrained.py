@@ -159,7 +159,7 @@ def npz_that_says(path, shape, content=b"\0" * 64):
     return path
 
 
-def refused(path, match):
+def not_read(path, match):
     with pytest.raises(ValueError, match=match) as error:
         read(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -172,13 +172,13 @@ def test_a_pickle_is_refused_unread_with_the_way_to_convert_it(tmp_path, name):
             return (exit, (1,))
 
     (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
-    refused(tmp_path / name, "is a pickle.*never read.*save_file")
+    not_read(tmp_path / name, "is a pickle.*never read.*save_file")
 
 
 def test_a_pytorch_archive_is_a_pickle_under_any_name(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.npz", "w") as archive:
         archive.writestr("model/data.pkl", pickle.dumps({}))
-    refused(tmp_path / "model.npz", "is a pickle")
+    not_read(tmp_path / "model.npz", "is a pickle")
 
 
 @pytest.mark.parametrize("suffix", ["h5", "safetensors", "npz"])
@@ -193,7 +193,7 @@ def test_a_truncated_file_is_one_error(tmp_path, suffix, share):
     }[suffix](path, arrays)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    refused(path, "truncated or corrupt")
+    not_read(path, "truncated or corrupt")
 
 
 @pytest.mark.parametrize("suffix", ["h5", "safetensors", "npz"])
@@ -236,7 +236,7 @@ def test_a_file_that_is_corrupt_anywhere_is_read_or_one_error(tmp_path, suffix):
 )
 def test_what_is_no_weight_file_is_one_error(tmp_path, content):
     (tmp_path / "a.h5").write_bytes(content)
-    refused(tmp_path / "a.h5", "is no weight file|truncated or corrupt")
+    not_read(tmp_path / "a.h5", "is no weight file|truncated or corrupt")
 
 
 def test_a_file_that_is_not_there_or_a_folder(tmp_path):
@@ -248,27 +248,27 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path):
 
 def test_a_file_without_convolutions_says_what_it_has(tmp_path):
     save_file({"fc.weight": kernel(10, 16)}, tmp_path / "a.safetensors")
-    refused(tmp_path / "a.safetensors", "holds no convolution.*no array has four axes")
+    not_read(tmp_path / "a.safetensors", "holds no convolution.*no array has four axes")
     np.savez(tmp_path / "b.npz", attention=kernel(40, 40, 40, 40))
-    refused(tmp_path / "b.npz", r"holds no convolution.*attention: shape \(40, 40, 40, 40\)")
+    not_read(tmp_path / "b.npz", r"holds no convolution.*attention: shape \(40, 40, 40, 40\)")
 
 
 def test_a_file_that_declares_more_than_it_holds_allocates_nothing(tmp_path):
-    refused(npz_that_says(tmp_path / "a.npz", (3, 3, 100_000, 100_000)), "declares shape")
+    not_read(npz_that_says(tmp_path / "a.npz", (3, 3, 100_000, 100_000)), "declares shape")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.create_dataset("conv/kernel:0", (3, 3, 20_000, 20_000), "f4", chunks=True)
-    refused(tmp_path / "b.h5", "declares shape.*holds 0 bytes")
+    not_read(tmp_path / "b.h5", "declares shape.*holds 0 bytes")
     header = json.dumps(
         {"conv": {"dtype": "F32", "shape": [3, 3, 100_000, 100_000], "data_offsets": [0, 4 * 9 * 10**10]}}
     ).encode()
     (tmp_path / "c.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
-    refused(tmp_path / "c.safetensors", "truncated or corrupt")
+    not_read(tmp_path / "c.safetensors", "truncated or corrupt")
 
 
 def test_a_layer_too_large_to_read_is_one_error(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "_LAYER_BYTES", 100)
     np.savez(tmp_path / "a.npz", conv=kernel(3, 3, 2, 2))
-    refused(tmp_path / "a.npz", r"declares conv of shape \(3, 3, 2, 2\).*more than")
+    not_read(tmp_path / "a.npz", r"declares conv of shape \(3, 3, 2, 2\).*more than")
 
 
 def test_another_file_is_never_followed(tmp_path):
@@ -276,10 +276,10 @@ def test_another_file_is_never_followed(tmp_path):
     secret.write_bytes(kernel(3, 3, 2, 2).tobytes())
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("conv/kernel:0", (3, 3, 2, 2), "f4", external=[(str(secret), 0, 144)])
-    refused(tmp_path / "a.h5", "kept in another file")
+    not_read(tmp_path / "a.h5", "kept in another file")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["conv"] = h5py.ExternalLink(str(tmp_path / "a.h5"), "conv")
-    refused(tmp_path / "b.h5", "holds no convolution")
+    not_read(tmp_path / "b.h5", "holds no convolution")
 
 
 def test_weights_that_are_not_finite_and_layers_that_are_not_there(tmp_path):

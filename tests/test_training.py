@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import refused
 
 from topo import archive, campaign, checkpoints, datasets, populations, recipes, training
 from topo.notation import Architecture
@@ -321,7 +322,7 @@ def test_what_is_out_of_range_is_named_before_anything_is_trained(changes, words
 
 @pytest.mark.parametrize("changes", [dict(batch=32.5), dict(seed=1.5), dict(members=[1.5]), dict(iterations=True)])
 def test_what_is_no_whole_number_is_named_before_anything_is_trained(changes):
-    with pytest.raises(TypeError, match=f"{list(changes)[0].removesuffix('s')}.* must be a whole number"):
+    with refused(TypeError, match=f"{list(changes)[0].removesuffix('s')}.* must be a whole number"):
         training.train_population(**{"networks": 1, **SMALL, **changes})
 
 
