@@ -34,7 +34,10 @@ def test_a_point_never_counts_itself_but_coincident_points_count():
     np.testing.assert_array_equal(kth_neighbor_distance(points, 3), [1, 1, 1, 1, 3])
     np.testing.assert_array_equal(kth_neighbor_distance(points, 4), [3, 3, 3, 2, 3])
     np.testing.assert_array_equal(kth_neighbor_distance(points, (4, 1)), [[3, 3, 3, 2, 3], [0, 0, 0, 1, 2]])
-    with pytest.raises(ValueError, match=r"k = \[\] must hold one value"):
+    for ks in ([4, 1], np.array([4, 1]), range(4, 0, -3)):
+        np.testing.assert_array_equal(kth_neighbor_distance(points, ks), [[3, 3, 3, 2, 3], [0, 0, 0, 1, 2]])
+    np.testing.assert_array_equal(kth_neighbor_distance(points, np.int64(1)), [0, 0, 0, 1, 2])
+    with pytest.raises(ValueError, match=r"^k = \[\] must hold one value"):
         kth_neighbor_distance(points, [])
     with pytest.raises(ValueError, match="k = 5 must be a whole number from 1 to 4"):
         kth_neighbor_distance(points, [4, 5])
@@ -110,10 +113,11 @@ def test_densest_first():
     np.testing.assert_array_equal(kept, points[indices])
 
 
-def test_ties_keep_the_order_of_the_rows():
-    lattice = np.stack(np.meshgrid(*[np.arange(6.0)] * 2), -1).reshape(-1, 2)  # integers: all ties are exact
+@pytest.mark.parametrize("side", [6, 20])
+def test_ties_keep_the_order_of_the_rows(side):
+    lattice = np.stack(np.meshgrid(*[np.arange(float(side))] * 2), -1).reshape(-1, 2)  # integers: all ties are exact
     distances = brute_force(lattice, 4)
-    expected = sorted(range(36), key=lambda row: (distances[row], row))
+    expected = sorted(range(side**2), key=lambda row: (distances[row], row))
     np.testing.assert_array_equal(densest_indices(lattice, 4, 1), expected)
 
 
