@@ -1,5 +1,7 @@
 """Evidence: grids against one filtration at a time, draws without replacement, peaks against all paths between them."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from conftest import refused
@@ -27,11 +29,21 @@ def blobs(centres, n=80, spread=0.1, seed=0):
 def test_k_is_the_same_share_of_the_cloud():
     assert [evidence.scaled_k(200, n) for n in (6400, 3200, 800)] == [200, 100, 25]
     assert evidence.scaled_k(1, 100) == 1 and evidence.scaled_k(200, 3, reference=200) == 2
+    assert evidence.scaled_k(1, 2) == 1 and evidence.scaled_k(1, 10, reference=1) == 9
 
 
-@pytest.mark.parametrize("arguments", [(0, 10), (1.5, 10), (1, 1), (1, 10, 0), (True, 10)])
-def test_a_k_out_of_range_is_an_error(arguments):
-    with refused((TypeError, ValueError), match="must be a whole number"):
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ((0, 10), ValueError, "k = 0 must be a whole number, 1 or more"),
+        ((1.5, 10), TypeError, "k = 1.5 must be a whole number, 1 or more"),
+        ((True, 10), TypeError, "k = True must be a whole number, 1 or more"),
+        ((1, 1), ValueError, "n = 1 must be a whole number, 2 or more"),
+        ((1, 10, 0), ValueError, "reference = 0 must be a whole number, 1 or more"),
+    ],
+)
+def test_a_k_out_of_range_is_an_error(arguments, error, message):
+    with refused(error, match=f"^{message}$"):
         evidence.scaled_k(*arguments)
 
 
@@ -54,7 +66,13 @@ def test_one_tiny_bar_has_a_small_ratio_and_one_long_bar_a_large_one():
 
 @pytest.mark.parametrize("lengths, ratio", [((0.6, 0.2), 3), ((0.6,), np.inf), ((0.02, 0.001), 20), ((), 0)])
 def test_with_a_floor_of_0_only_the_next_bar_counts(lengths, ratio):
-    assert Loops(floor=0).ratio(bars(*lengths)) == pytest.approx(ratio)
+    with np.errstate(all="raise"):
+        assert Loops(floor=0).ratio(bars(*lengths)) == pytest.approx(ratio)
+
+
+def test_the_least_ratio_counts():
+    barcode = {1: np.array([[0.0, 0.75], [0.0, 0.25]])}
+    assert Loops().ratio(barcode) == 3 and Loops(most=1).count(barcode) == 1
 
 
 def test_the_number_of_loops_is_the_one_with_the_largest_ratio_and_0_where_that_is_small():
@@ -82,23 +100,30 @@ def test_a_loop_that_never_dies_has_an_infinite_ratio():
 
 
 @pytest.mark.parametrize(
-    "name, value, error",
+    "name, value, error, allowed",
     [
-        ("floor", -0.1, ValueError),
-        ("floor", np.nan, ValueError),
-        ("floor", np.inf, ValueError),
-        ("floor", "0", TypeError),
-        ("landmarks", 0, ValueError),
-        ("nu", 1.5, TypeError),
-        ("least", 0.5, ValueError),
-        ("most", 0, ValueError),
+        ("floor", -0.1, ValueError, "a length, finite and 0 or more"),
+        ("floor", np.nan, ValueError, "a length, finite and 0 or more"),
+        ("floor", np.inf, ValueError, "a length, finite and 0 or more"),
+        ("floor", "0", TypeError, "a length, finite and 0 or more"),
+        ("landmarks", 0, ValueError, "a whole number, 1 or more"),
+        ("nu", -1, ValueError, "a whole number, 0 or more"),
+        ("nu", 1.5, TypeError, "a whole number, 0 or more"),
+        ("least", 0.5, ValueError, "a ratio, finite and 1 or more"),
+        ("most", 0, ValueError, "a whole number, 1 or more"),
     ],
 )
-def test_what_loops_cannot_be_measured_by_is_an_error(name, value, error):
-    with refused(error, match=name):
+def test_what_loops_cannot_be_measured_by_is_an_error(name, value, error, allowed):
+    with refused(error, match=f"^{name} = {value!r} must be {allowed}$"):
         Loops(**{name: value})
-    with pytest.raises(ValueError, match="loops = 0"):
+    with pytest.raises(ValueError, match="^loops = 0 must be a whole number, 1 or more$"):
         Loops().ratio(bars(0.6), 0)
+
+
+def test_loops_are_measured_at_the_ends_of_what_is_allowed():
+    loops = Loops(landmarks=1, nu=0, floor=0, least=1, most=1)
+    assert loops.count(bars(0.6, 0.6)) == 1 and loops.count(bars()) == 0
+    assert loops.clearest(blobs([[0, 0]], n=5)) == (1, 0)
 
 
 def test_a_grid_is_what_each_filtration_gives_by_itself(circle):
@@ -129,6 +154,21 @@ def test_a_filtration_of_fewer_points_than_landmarks_takes_them_all(circle):
     assert all(np.array_equal(found[dimension], alone[dimension]) for dimension in (0, 1))
 
 
+def test_a_grid_takes_of_points_as_dense_as_each_other_those_that_densest_takes():
+    lattice = np.stack(np.meshgrid(*[np.arange(20.0)] * 2), -1).reshape(-1, 2)
+    loops, ps = Loops(landmarks=40, nu=0), [0.3, 0.6]
+    found = loops.barcodes(lattice, [2], ps)[0]
+    for each, p in zip(found, ps):
+        expected = loops.barcode(density.densest(lattice, 2, p))
+        assert all(np.array_equal(each[dimension], expected[dimension]) for dimension in (0, 1))
+
+
+def test_a_grid_is_of_one_loop_unless_told_otherwise(circle):
+    loops = Loops(landmarks=40)
+    one, two = (loops.grid(circle, [20], [0.3], number) for number in (1, 2))
+    assert np.array_equal(loops.grid(circle, [20], [0.3]), one) and not np.array_equal(one, two)
+
+
 def test_the_circle_is_found_where_the_background_is_gone(circle):
     ks, ps = [5, 20, 80], [0.1, 0.3, 1.0]
     grid = Loops().grid(circle, ks, ps)
@@ -148,10 +188,22 @@ def test_the_best_cell_is_the_largest_and_the_first_of_equals():
     assert evidence.best([[1, 6, 3], [6, 6, np.nan]], ks, ps) == (10, 0.2)
 
 
-@pytest.mark.parametrize("grid", [[[1, 2]], [[np.nan] * 3] * 2, [1, 2, 3]])
-def test_a_grid_without_a_best_cell_is_an_error(grid):
-    with refused(ValueError, match="grid"):
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ([[1, 2]], r"grid must have shape \(2, 3\), one for each k and p, not \(1, 2\)"),
+        ([1, 2, 3], r"grid must have shape \(2, 3\), one for each k and p, not \(3,\)"),
+        ([[np.nan] * 3] * 2, "grid holds nothing but NaN"),
+    ],
+)
+def test_a_grid_without_a_best_cell_is_an_error(grid, message):
+    with refused(ValueError, match=f"^{message}$"):
         evidence.best(grid, [10, 20], [0.1, 0.2, 0.3])
+
+
+def test_an_empty_grid_has_no_best_cell():
+    with pytest.raises(ValueError, match=r"^grid must have shape \(0, 2\)"):
+        evidence.best(np.zeros((0, 2)), [], [0.1, 0.2])
 
 
 def test_the_other_cloud_is_looked_at_where_the_first_is_best(circle):
@@ -162,6 +214,23 @@ def test_the_other_cloud_is_looked_at_where_the_first_is_best(circle):
     assert (found.k, found.p) == evidence.best(found.grid, ks, ps)
     np.testing.assert_array_equal(found.core, density.densest(other, 3 * found.k, found.p))
     assert found.ratio == loops.ratio(found.core) > 3
+
+
+def test_as_many_loops_as_asked_for_are_chosen_by_and_judged(circle):
+    loops = Loops(landmarks=40)
+    found = loops.hold_out(circle[::2], circle[1::2], [5, 40], [0.1, 0.3], loops=2)
+    np.testing.assert_array_equal(found.grid, loops.grid(circle[::2], [5, 40], [0.1, 0.3], loops=2))
+    bars_of = loops.barcode(found.core)
+    assert all(np.array_equal(found.barcode[dimension], bars_of[dimension]) for dimension in (0, 1))
+    assert found.ratio == loops.ratio(bars_of, 2) != loops.ratio(bars_of, 1)
+    alone = loops.hold_out(circle[::2], circle[1::2], [5, 40], [0.1, 0.3])
+    assert alone.ratio == loops.ratio(alone.core, 1)
+
+
+@pytest.mark.parametrize("name", ["choosing", "judging"])
+def test_the_cloud_that_is_no_cloud_is_named(circle, name):
+    with pytest.raises(ValueError, match=f"^{name} must be finite; 1 entries"):
+        Loops().hold_out(**{"choosing": circle, "judging": circle, name: [[0.0], [np.nan]]}, ks=[5], ps=[0.5])
 
 
 def test_a_loop_of_the_choosing_cloud_alone_does_not_convince(circle):
@@ -195,6 +264,23 @@ def test_means_of_halves_spread_as_the_mean_of_all_is_uncertain():
     assert halves.std() == pytest.approx(clouds.std() / np.sqrt(60), rel=0.1)
 
 
+def test_unless_told_otherwise_there_are_20_draws_of_half_of_the_networks_from_seed_0():
+    clouds = np.random.default_rng(0).standard_normal((8, 5, 2))
+    expected = evidence.over_networks(clouds, np.mean, draws=20, share=0.5, seed=0)
+    np.testing.assert_array_equal(evidence.over_networks(clouds, np.mean), expected)
+    assert (evidence.over_networks(clouds, len) == 4 * 5).all()
+
+
+def test_a_statistic_gets_the_networks_in_ascending_order():
+    clouds = np.arange(30.0).reshape(30, 1, 1)
+    assert (np.diff(evidence.over_networks(clouds, np.ravel, draws=10)) > 0).all()
+
+
+def test_of_two_networks_one_is_drawn():
+    drawn = evidence.over_networks([[[1.0]], [[2.0]]], np.sum, draws=30)
+    assert set(drawn) == {1, 2}
+
+
 def test_a_share_is_rounded_to_one_network_at_least_and_all_but_one_at_most():
     clouds = np.arange(4.0).reshape(4, 1, 1)
     for share, count in ((0.01, 1), (0.5, 2), (0.99, 3)):
@@ -202,20 +288,23 @@ def test_a_share_is_rounded_to_one_network_at_least_and_all_but_one_at_most():
 
 
 @pytest.mark.parametrize(
-    "change, error",
+    "change, error, message",
     [
-        ({"clouds": [np.ones((3, 2))]}, ValueError),
-        ({"clouds": [[1, 2], [3, 4]]}, ValueError),
-        ({"draws": 0}, ValueError),
-        ({"share": 0}, ValueError),
-        ({"share": 1}, ValueError),
-        ({"share": "half"}, TypeError),
-        ({"share": np.nan}, ValueError),
+        ({"clouds": [np.ones((3, 2))]}, ValueError, "clouds must be those of two networks or more, not 1"),
+        ({"clouds": [[[1, 2]], [3, 4]]}, ValueError, r"cloud 1 must have shape \(n, d\)"),
+        ({"draws": 0}, ValueError, "draws = 0 must be a whole number, 1 or more"),
+        ({"share": 0}, ValueError, r"share = 0 is outside \(0, 1\)$"),
+        ({"share": 1}, ValueError, r"share = 1 is outside \(0, 1\)$"),
+        ({"share": "half"}, TypeError, "share must be a number, not 'half'"),
+        ({"share": np.nan}, ValueError, "share = nan is outside"),
     ],
 )
-def test_draws_out_of_range_are_an_error(change, error):
-    with refused(error, match="cloud|draws|share"):
+def test_draws_out_of_range_are_an_error(change, error, message):
+    with refused(error, match=f"^{message}"):
         evidence.over_networks(**{"clouds": np.ones((4, 3, 2)), "statistic": np.mean, **change})
+    if "share" not in change:
+        with pytest.raises(error, match=f"^{message}"):
+            Loops().hold_outs(**{"clouds": np.ones((4, 3, 2)), "ks": [2], "ps": [0.5], **change})
 
 
 def circles_and_noise():
@@ -234,16 +323,22 @@ def test_half_of_the_networks_confirms_what_the_other_half_has_and_noise_it_does
 
 def test_a_network_chooses_or_is_judged_never_both(monkeypatch):
     seen = []
-    verdict = lambda _, choosing, judging, ks, *__: (
-        seen.append((choosing, judging, ks)) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
-    )
+    verdict = lambda _, *arguments: seen.append(arguments) or evidence.Verdict(None, 1, 1.0, None, None, 2.0)
     monkeypatch.setattr(Loops, "hold_out", verdict)
     clouds = [np.full((10, 2), float(network)) for network in range(7)]
     assert [verdict.ratio for verdict in Loops().hold_outs(clouds, [7, 70], [1.0], draws=9)] == [2.0] * 9
-    for choosing, judging, ks in seen:
+    for choosing, judging, ks, ps, loops in seen:
         choose, judge = (set(points[:, 0]) for points in (choosing, judging))
         assert not choose & judge and choose | judge == set(range(7)) and abs(len(choose) - len(judge)) == 1
-        assert ks == [evidence.scaled_k(k, len(choosing), 70) for k in (7, 70)]
+        assert ks == [evidence.scaled_k(k, len(choosing), 70) for k in (7, 70)] and (ps, loops) == ([1.0], 1)
+
+
+def test_the_networks_that_choose_depend_on_the_seed_which_is_0_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(Loops, "hold_out", lambda _, choosing, judging, ks, ps, loops: (set(choosing[:, 0]), loops))
+    clouds = np.arange(8.0).reshape(8, 1, 1)
+    drawn = lambda **options: Loops().hold_outs(clouds, [1], [1.0], **options)
+    assert drawn() == drawn(loops=1, draws=5, seed=0) and len(drawn()) == 5
+    assert drawn(seed=1) != drawn() and {loops for _, loops in drawn(loops=2)} == {2}
 
 
 # Peaks
@@ -273,6 +368,13 @@ def test_depths_are_those_of_the_lowest_passes(k):
     assert (np.diff(depths[np.isfinite(depths)]) <= 0).all()
 
 
+def test_of_peaks_as_deep_as_each_other_the_densest_is_first():
+    spreads = [0.3, 0.1, 0.4, 0.2]
+    apart = np.concatenate([blobs([[100 * i, 0]], spread=spread, seed=i) for i, spread in enumerate(spreads)])
+    peaks, depths = evidence.density_peaks(apart, 40)
+    assert (peaks // 80).tolist() == [1, 3, 0, 2] and np.isinf(depths).all()
+
+
 @pytest.mark.parametrize("depth", [1.05, 1.2, 1.5, 3.0])
 def test_there_are_as_many_clusters_as_peaks_so_deep(depth):
     points = blobs([[0, 0], [1, 0], [0.4, 0.7], [2, 2]], spread=0.25)
@@ -281,6 +383,23 @@ def test_there_are_as_many_clusters_as_peaks_so_deep(depth):
     assert set(deep) == set(peaks[depths >= depth])
     assert labels.shape == (len(points),) and np.array_equal(labels[deep], np.arange(len(deep)))
     assert (np.diff(np.bincount(labels)) <= 0).all()
+
+
+def test_a_peak_is_a_cluster_from_a_depth_of_1_point_2_unless_told_otherwise():
+    points = blobs([[0, 0], [1, 0], [0.4, 0.7], [2, 2]], spread=0.25)
+    _, depths = evidence.density_peaks(points, 10)
+    counts = [len(evidence.density_clusters(points, 10, depth)[1]) for depth in (1.0, 1.2, 1.5)]
+    assert len(evidence.density_clusters(points, 10)[1]) == counts[1] and counts[0] == len(depths) > counts[1]
+    assert counts[1] > counts[2]
+
+
+def test_of_clusters_as_large_as_each_other_that_of_the_lower_row_is_first():
+    sizes = np.random.default_rng(0).integers(3, 5, 40)
+    groups = [100 * i + np.array([0, 1, 2.5, 4.5])[:size, None] for i, size in enumerate(sizes)]
+    order = sorted(range(40), key=lambda i: (-sizes[i], i))
+    labels, peaks = evidence.density_clusters(np.concatenate(groups), 2)
+    np.testing.assert_array_equal(labels, np.repeat(np.argsort(order), sizes))
+    np.testing.assert_array_equal(peaks, (np.cumsum(sizes) - sizes + 1)[order])
 
 
 @pytest.mark.parametrize("k", [10, 20, 40])
@@ -320,9 +439,36 @@ def test_points_that_coincide_are_no_trouble():
     assert np.isinf(depths).all()
 
 
+@pytest.mark.parametrize("line", permutations([0.0, 1.0, 2.0]))
+def test_a_point_is_joined_to_those_whose_nearest_it_is(line):
+    """The point in the middle is the nearest of both others, and has only one of them as its own nearest."""
+    _, peaks = evidence.density_clusters(np.array(line)[:, None], 1)
+    assert len(peaks) == 1
+
+
+@pytest.mark.parametrize("depth, error", [(0.9, ValueError), (np.inf, ValueError), ("deep", TypeError)])
+def test_a_depth_out_of_range_is_an_error(depth, error):
+    with pytest.raises(error, match=f"^depth = {depth!r} must be a factor, finite and 1 or more$"):
+        evidence.density_clusters(blobs(np.eye(5)), 10, depth)
+
+
+@pytest.mark.parametrize("k, error", [(0, ValueError), (400, ValueError), (1.5, TypeError)])
 @pytest.mark.parametrize(
-    "arguments", [{"k": 0}, {"k": 400}, {"k": 1.5}, {"depth": 0.9}, {"depth": np.inf}, {"depth": "deep"}]
+    "function",
+    [evidence.density_peaks, evidence.density_clusters, lambda points, k: evidence.peak_means(points, [0], k)],
 )
-def test_clusters_out_of_range_are_an_error(arguments):
-    with refused((TypeError, ValueError), match="k =|depth"):
-        evidence.density_clusters(blobs(np.eye(5)), **{"k": 10, **arguments})
+def test_a_peak_has_at_least_one_neighbour_and_at_most_all_others(function, k, error):
+    allowed = "a whole number from 1 to 399: there are 400 points, and none is its own neighbour"
+    with refused(error, match=f"^k = {k} must be {allowed}$"):
+        function(blobs(np.eye(5)), k)
+
+
+@pytest.mark.parametrize("k", [1, 7, 59])
+def test_the_mean_at_a_peak_is_that_of_the_point_and_its_k_nearest(k):
+    points = filters.normalize(np.random.default_rng(0).standard_normal((60, 9)))
+    peaks = [41, 3]
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    means = np.array([points[np.argsort(distances[peak])[: k + 1]].mean(axis=0) for peak in peaks])
+    means -= means.mean(axis=1, keepdims=True)
+    expected = means / np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(evidence.peak_means(points.tolist(), peaks, k), expected, atol=1e-12)
