@@ -264,6 +264,16 @@ def test_two_far_components_merge_last():
     assert loops[1] > 3 * max(loops[2:], default=0)
 
 
+def test_unless_told_otherwise_there_is_one_witness_neighbour_and_no_dimension_above_1():
+    points = cloud(60, 3)
+    landmarks = maxmin_landmarks(points, 12, 0)
+    np.testing.assert_array_equal(maxmin_landmarks(points, 12), landmarks)
+    np.testing.assert_array_equal(lazy_witness_times(points, landmarks), lazy_witness_times(points, landmarks, 1))
+    barcode, expected = lazy_witness_barcode(points, landmarks), lazy_witness_barcode(points, landmarks, 1, 1)
+    assert sorted(barcode) == sorted(expected) == [0, 1]
+    assert all(np.array_equal(barcode[dimension], expected[dimension]) for dimension in (0, 1))
+
+
 def test_one_and_two_landmarks():
     points = cloud(30, 2)
     np.testing.assert_array_equal(lazy_witness_barcode(points, [3])[0], [[0, np.inf]])
@@ -308,6 +318,11 @@ def test_estimator_pads_clouds_of_different_size():
     np.testing.assert_array_equal(*lasting)
 
 
+def test_estimator_has_a_hundred_landmarks_from_the_first_row_unless_told_otherwise():
+    expected = dict(n_landmarks=100, nu=1, homology_dimensions=(0, 1), first=0, reduced_homology=True, n_jobs=None)
+    assert LazyWitnessPersistence().get_params() == expected
+
+
 def test_estimator_is_one_for_scikit_learn():
     estimator = LazyWitnessPersistence(n_landmarks=12, nu=2, homology_dimensions=(1,))
     assert clone(estimator).get_params() == estimator.get_params()
@@ -338,12 +353,13 @@ def test_bar_lengths_come_longest_first():
     "landmarks, error, message",
     [
         ([0, 1, 0], ValueError, "landmark 0 occurs 2 times"),
-        ([0, 20], ValueError, r"outside 0..19"),
-        ([-1, 2], ValueError, r"-1..2, outside 0..19"),
-        ([], TypeError, "row indices"),
-        (np.zeros(0, int), ValueError, "L >= 1"),
-        ([[0, 1]], ValueError, r"\(1, 2\)"),
-        ([0.0, 1.0], TypeError, "float64"),
+        ([0, 3, 1, 3, 2, 3, 0], ValueError, "landmark 3 occurs 3 times: landmarks must be distinct"),
+        ([0, 20], ValueError, r"landmarks lie in 0\.\.20, outside 0\.\.19 for 20 points"),
+        ([-1, 2], ValueError, r"landmarks lie in -1\.\.2, outside 0\.\.19 for 20 points"),
+        ([], TypeError, "landmarks must be row indices"),
+        (np.zeros(0, int), ValueError, r"landmarks must have shape \(L,\) with L >= 1, not \(0,\)"),
+        ([[0, 1]], ValueError, r"landmarks must have shape \(L,\) with L >= 1, not \(1, 2\)"),
+        ([0.0, 1.0], TypeError, "landmarks must be row indices of points, not an array of float64"),
         (np.ones(20, bool), TypeError, "bool"),
     ],
 )
@@ -354,19 +370,28 @@ def test_bad_landmarks(function, landmarks, error, message):
 
 
 def test_bad_numbers():
-    points = cloud(20, 2)
+    points, whole = cloud(20, 2), "must be a whole number"
     for call, error, message in (
-        (lambda: maxmin_landmarks(points, 21), ValueError, "n_landmarks = 21 .* 20 points"),
-        (lambda: maxmin_landmarks(points, 0), ValueError, "n_landmarks = 0"),
+        (
+            lambda: maxmin_landmarks(points, 21),
+            ValueError,
+            f"n_landmarks = 21 {whole} from 1 to 20: there are 20 points",
+        ),
+        (lambda: maxmin_landmarks(points, 0), ValueError, f"n_landmarks = 0 {whole} from 1 to 20"),
         (lambda: maxmin_landmarks(points, 5.0), TypeError, "n_landmarks = 5.0"),
-        (lambda: maxmin_landmarks(points, 5, first=20), ValueError, "first = 20"),
+        (lambda: maxmin_landmarks(points, 5, 20), ValueError, f"first = 20 {whole} from 0 to 19: there are 20 points"),
+        (lambda: maxmin_landmarks(points, 5, -1), ValueError, "first = -1"),
         (lambda: maxmin_landmarks(points[:, 0], 5), ValueError, "points must have shape"),
-        (lambda: lazy_witness_times(points, [0, 1], nu=3), ValueError, "nu = 3 .* 2 landmarks"),
-        (lambda: lazy_witness_times(points, [0, 1], nu=-1), ValueError, "nu = -1"),
-        (lambda: lazy_witness_barcode(points, [0, 1], max_dimension=-1), ValueError, "max_dimension = -1"),
+        (
+            lambda: lazy_witness_times(points, [0, 1], 3),
+            ValueError,
+            f"nu = 3 {whole} from 0 to 2: there are 2 landmarks",
+        ),
+        (lambda: lazy_witness_times(points, [0, 1], -1), ValueError, f"nu = -1 {whole} from 0 to 2"),
+        (lambda: lazy_witness_barcode(points, [0, 1], 1, -1), ValueError, f"max_dimension = -1 {whole}, 0 or more"),
         (lambda: LazyWitnessPersistence(n_landmarks=30).fit_transform([points]), ValueError, "n_landmarks = 30"),
     ):
-        with refused(error, match=message):
+        with refused(error, match=f"^{message}"):
             call()
 
 
