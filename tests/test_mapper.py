@@ -79,6 +79,18 @@ def test_vne_names_constant_columns(value):
     assert mapper_graph(points, 5, 2, metric="euclidean").vcount()
 
 
+def test_vne_calls_a_column_constant_up_to_a_millionth_of_the_largest_coordinate():
+    points = cloud(50, 3)
+    points[0, 0] = 10 * np.abs(points).max()
+    points[:, 1] = 5 + 2e-6 * points[0, 0] * np.linspace(0, 1, 50)
+    assert VarianceNormalizer().fit(points).variance_[1] > 0
+    points[:, 1] = 5 + 0.5e-6 * points[0, 0] * np.linspace(0, 1, 50)
+    with pytest.raises(ValueError, match=r"^points have constant columns, \[1\] of 0\.\.2"):
+        VarianceNormalizer().fit(points)
+    with pytest.raises(ValueError, match=r"\[0, 1\] of 0\.\.1"):
+        VarianceNormalizer().fit(np.zeros((5, 2)))
+
+
 def test_vne_calls_a_column_of_rounding_errors_constant():
     circle = spaces.primary_circle(np.linspace(0, 6, 100))
     circle[:, 4] = 1e-17 * np.arange(100)  # the centre pixel of an edge
@@ -104,6 +116,37 @@ def test_pca_sign_is_stable_where_the_largest_loadings_are_equal_and_opposite():
     for seed in range(10):
         lens = Lens().fit(edges + 1e-3 * np.random.default_rng(seed).normal(size=edges.shape))
         assert (lens.components_[:, 0] > 0).all()
+
+
+def crossed(*axes):
+    """Points whose principal axes are the given ones, the first with the largest variance."""
+    axes = [np.array(axis) / np.linalg.norm(axis) for axis in axes]
+    return np.concatenate([sign * (len(axes) - i) * axis[None] for i, axis in enumerate(axes) for sign in (1, -1)])
+
+
+@pytest.mark.parametrize("loading, sign", [(0.4, -1), (0.6, 1)])
+def test_the_first_loading_that_is_at_least_half_the_largest_is_positive(loading, sign):
+    first, second = np.array([loading, -1, 0, 0.0]), np.array([0, 0, loading, -1.0])
+    for points in (crossed(first, second), crossed(-first, -second)):
+        components = Lens().fit(points).components_
+        expected = sign * np.array([first, second]) / np.hypot(loading, 1)
+        np.testing.assert_allclose(components, expected, atol=1e-12)
+
+
+def test_a_loading_is_large_beside_the_others_of_its_own_axis():
+    steep, wide = np.eye(9)[8], np.array([-0.1, 1, 1, 1, 1, 1, 1, 1, 0])
+    components = Lens().fit(crossed(steep, wide)).components_
+    np.testing.assert_allclose(components, [steep, wide / np.linalg.norm(wide)], atol=1e-12)
+
+
+def test_points_are_on_a_line_where_the_second_variance_is_a_trillionth_of_the_first():
+    assert Lens().fit_transform(cloud(50, 2)).shape == (50, 2)
+    line = np.linspace(-1, 1, 1000)[:, None] * [1.0, 0.0, 0.0]
+    bent = np.tile([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], (500, 1))
+    assert Lens().fit(line + 3e-6 * bent).components_.shape == (2, 3)
+    for points in (line + 0.1e-6 * bent, np.ones((5, 3))):
+        with pytest.raises(ValueError, match="^points lie on a line, so that PCA 2 is constant: give another lens$"):
+            Lens().fit(points)
 
 
 def test_a_lens_is_a_function_or_values():
@@ -229,6 +272,11 @@ def test_threshold_of_one_cluster_is_above_all_its_heights():
     assert linkage_threshold(3 * points) == pytest.approx(3 * linkage_threshold(points))
 
 
+def test_a_gap_is_wider_than_its_factor():
+    line = np.cumsum([0, 1, 1, 1, 1, 1, 1, 1, 2])[:, None]
+    assert linkage_threshold(line, gap=1.9) == pytest.approx(1.9) and linkage_threshold(line, gap=2) == 4
+
+
 @pytest.mark.parametrize("heights, height", [([1, 1, 1, 1, 1, 2, 2, 2], 2), ([1, 1, 1, 1, 1, 1, 1, 2], 1)])
 def test_threshold_looks_for_its_gap_in_the_upper_quarter_of_the_heights(heights, height):
     line = np.cumsum([0, *heights])[:, None]
@@ -332,10 +380,10 @@ def test_nerve_takes_any_labels_and_no_edges():
 
 def test_nerve_of_nothing_is_refused():
     for cover in ([], [(), ()]):
-        with pytest.raises(ValueError, match="no nodes"):
+        with pytest.raises(ValueError, match="^the cover has no nodes: no point lies in any of its sets$"):
             SparseNerve().fit_transform(cover)
     for wrong, error in ((0, ValueError), (1.5, TypeError)):
-        with refused(error, match="min_intersection"):
+        with refused(error, match=f"^min_intersection = {wrong} must be a whole number, 1 or more$"):
             SparseNerve(min_intersection=wrong).fit_transform([((0, 0),)])
 
 
@@ -394,6 +442,26 @@ def test_graph_does_not_depend_on_the_order_or_kind_of_the_points():
         assert_same_graph(mapper_graph(same, 12, 3), graph)
     whole = np.round(100 * points)
     assert_same_graph(mapper_graph(whole.astype(np.int8), 12, 3), mapper_graph(whole, 12, 3))
+
+
+def test_unless_told_otherwise_it_is_the_mapper_of_the_paper():
+    points = noisy_circle(150, 0.1)
+    options = dict(resolution=30, gain=3, lens="pca", cover="uniform", metric="vne", threshold=None)
+    expected = mapper_graph(points, **options)
+    assert_same_graph(mapper_graph(points), expected)
+    assert_same_graph(mapper_pipeline().fit_transform(points), expected)
+    assert IntervalCover().get_params() == dict(resolution=30, gain=3, kind="uniform")
+    assert SparseNerve().get_params() == dict(min_intersection=1, store_edge_elements=False, contract_nodes=False)
+
+
+def test_a_graph_has_whole_numbers_and_ascending_rows():
+    graph = mapper_graph(noisy_circle(300, 0.1), 12, 3)
+    numbers = graph.vs["pullback_set_label"] + graph.vs["partial_cluster_label"] + graph.es["weight"]
+    assert {type(number) for number in numbers} == {int}
+    for rows in graph.vs["node_elements"]:
+        assert rows.dtype == np.int64 and (np.diff(rows) > 0).all()
+    sizes = node_sizes(graph)
+    assert sizes.dtype == np.int64 and {type(graph_summary(graph)[name]) for name in ("largest_node", "loops")} == {int}
 
 
 @pytest.mark.parametrize("cover", ["uniform", "balanced"])
@@ -463,50 +531,67 @@ def test_importing_mapper_does_not_import_giotto():
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"resolution": 0}, ValueError, "resolution = 0"),
-        ({"resolution": -3}, ValueError, "resolution = -3"),
-        ({"resolution": 30.0}, TypeError, "resolution = 30.0"),
+        ({"resolution": 0}, ValueError, "resolution = 0 must be a whole number, 1 or more"),
+        ({"resolution": -3}, ValueError, "resolution = -3 must be a whole number, 1 or more"),
+        ({"resolution": 30.0}, TypeError, "resolution = 30.0 must be a whole number, 1 or more"),
         ({"gain": 1}, ValueError, "gain = 1 must be above 1"),
         ({"gain": 0.5}, ValueError, "gain = 0.5 must be above 1"),
-        ({"gain": float("nan")}, ValueError, "gain = nan"),
-        ({"gain": "3"}, TypeError, "gain = '3'"),
+        ({"gain": float("nan")}, ValueError, "gain = nan must be a number"),
+        ({"gain": "3"}, TypeError, "gain = '3' must be a number"),
         ({"gain": 31}, ValueError, "gain = 31 .* at most resolution = 30"),
-        ({"lens": "tsne"}, ValueError, "lens = 'tsne'"),
+        ({"lens": "tsne"}, ValueError, "lens = 'tsne' must be 'pca', a function"),
         ({"lens": np.full(40, np.nan)}, ValueError, "lens must be finite"),
         ({"lens": np.array(["a"] * 40)}, TypeError, "lens must be an array of real numbers"),
         ({"cover": "cubical"}, ValueError, "cover = 'cubical' must be one of 'uniform', 'balanced'"),
+        ({"cover": 3}, ValueError, "cover = 3 must be one of 'uniform', 'balanced'"),
         ({"metric": "cosine"}, ValueError, "metric = 'cosine' must be one of 'vne', 'euclidean'"),
-        ({"threshold": -1.0}, ValueError, "threshold = -1.0"),
-        ({"threshold": float("inf")}, ValueError, "threshold = inf"),
-        ({"threshold": "auto"}, TypeError, "threshold = 'auto'"),
+        ({"threshold": -1.0}, ValueError, "threshold = -1.0 must be None or a distance, finite and 0 or more"),
+        ({"threshold": float("inf")}, ValueError, "threshold = inf must be None or a distance"),
+        ({"threshold": "auto"}, TypeError, "threshold = 'auto' must be None or a distance"),
     ],
 )
 def test_bad_options_are_named(options, error, message):
-    with refused(error, match=message):
+    with refused(error, match=f"^{message}"):
         mapper_graph(cloud(40), **options)
-    if "finite" not in message and "array" not in message:
-        with refused(error, match=message):
+    if "lens must be" not in message:
+        with refused(error, match=f"^{message}"):
             mapper_pipeline(**options)
+
+
+def test_each_step_names_what_it_cannot_be_made_with():
+    points, bins = cloud(40), np.ones((40, 1), bool)
+    for fit, error, message in (
+        (lambda: Lens("tsne").fit(points), ValueError, "lens = 'tsne' must be 'pca'"),
+        (lambda: IntervalCover(0).fit(points), ValueError, "resolution = 0 must be a whole number, 1 or more"),
+        (lambda: IntervalCover(5, 6).fit(points), ValueError, "gain = 6 must be above 1.* at most resolution = 5"),
+        (lambda: IntervalCover(5, 2, "cubical").fit(points), ValueError, "cover = 'cubical' must be one of"),
+        (lambda: IntervalCover(5, 2).fit([[1.0], [np.nan]]), ValueError, "lens must be finite; 1 entries"),
+        (lambda: IntervalCover(5, 2).fit([1.0, 1.0]), ValueError, r"lens 1 of 1 is constant at 1\.0: it has no range"),
+        (lambda: SingleLinkage(-1).fit([points, bins]), ValueError, "threshold = -1 must be None or a distance"),
+        (lambda: SparseNerve(0).fit([((0, 0),)]), ValueError, "min_intersection = 0 must be a whole number, 1 or more"),
+    ):
+        with pytest.raises(error, match=f"^{message}"):
+            fit()
 
 
 @pytest.mark.parametrize(
     "points, error, message",
     [
-        (np.ones((1, 9)), ValueError, "points must be 2 or more"),
+        (np.ones((1, 9)), ValueError, "points must be 2 or more: a cloud of one point has neither variance nor"),
         (np.array([[0.0, 1.0], [np.nan, 1.0]]), ValueError, "points must be finite"),
         (np.zeros(9), ValueError, r"points must have shape \(n, d\)"),
         ("points", TypeError, "points must be an array of real numbers"),
     ],
 )
 def test_bad_points_are_named(points, error, message):
-    for function in (mapper_graph, linkage_threshold, merge_heights, VarianceNormalizer().fit):
-        with refused(error, match=message):
+    for function in (mapper_graph, linkage_threshold, merge_heights, VarianceNormalizer().fit, Lens().fit):
+        with refused(error, match=f"^{message}"):
             function(points)
 
 
 @pytest.mark.parametrize("gap, error", [(1, ValueError), (np.inf, ValueError), (np.nan, ValueError), ("2", TypeError)])
 def test_a_gap_that_is_no_factor_is_named(gap, error):
-    with refused(error, match="gap ="):
+    with refused(error, match=f"^gap = {gap!r} must be a factor, finite and above 1$"):
         linkage_threshold(cloud(9), gap)
 
 
@@ -525,8 +610,12 @@ def test_node_means_and_sizes():
     for hops in (0, 1, 3):
         expected = [mean_by_definition(graph, points, node, hops) for node in range(graph.vcount())]
         np.testing.assert_allclose(node_means(graph, points, hops), expected, atol=1e-12)
-    with pytest.raises(ValueError, match="holds point 299, but there are 200 points"):
-        node_means(graph, points[:200])
+    np.testing.assert_array_equal(node_means(graph, points), node_means(graph, points, 0))
+    for count in (200, 299):
+        with pytest.raises(ValueError, match=f"^the graph holds point 299, but there are {count} points: it is of"):
+            node_means(graph, points[:count])
+    with pytest.raises(ValueError, match="^hops = -1 must be a whole number, 0 or more$"):
+        node_means(graph, points, -1)
 
 
 def betti_1(graph):
@@ -573,7 +662,7 @@ def test_loops_are_those_of_the_clique_complex():
 def test_loops_without_small_nodes():
     graph = with_sizes(Graph.Ring(10), [5] * 9 + [2])
     assert [graph_loops(graph, k) for k in (1, 2, 3, 99)] == [1, 1, 0, 0]
-    with pytest.raises(ValueError, match="min_points"):
+    with pytest.raises(ValueError, match="^min_points = 0 must be a whole number, 1 or more$"):
         graph_loops(graph, 0)
 
 
