@@ -316,6 +316,11 @@ def test_bins_of_one_point_and_dense_masks():
     assert [e.tolist() for e in refined.elements] == [[0, 1], [2], [2], [0]]
 
 
+def test_points_in_no_bin_have_no_cluster():
+    refined = SingleLinkage(2.0).fit_transform([[[0.0], [1.0], [5.0], [9.0]], np.array([[0], [1], [1], [0]], bool)])
+    assert list(refined) == [(), ((0, 0),), ((0, 1),), ()]
+
+
 def test_refined_cover_reads_as_giottos_parallel_clustering():
     points = cloud(250)
     bins = IntervalCover(8, 2).fit_transform(Lens().fit_transform(points))
@@ -376,6 +381,13 @@ def test_nerve_takes_any_labels_and_no_edges():
     assert_same_graph(SparseNerve().fit_transform(cover), Nerve().fit_transform(cover))
     apart = [((0, 0),), ((1, 0),)]
     assert_same_graph(SparseNerve().fit_transform(apart), Nerve().fit_transform(apart))
+
+
+def test_nerve_has_no_edge_inside_a_bin():
+    cover = [((0, 0), (0, 1)), ((0, 1), (1, 0))]  # clusters of bin 0 that share a point
+    graph = SparseNerve().fit_transform(cover)
+    assert graph.get_edgelist() == [(1, 2)]
+    assert_same_graph(graph, Nerve().fit_transform(cover))
 
 
 def test_nerve_of_nothing_is_refused():
