@@ -55,6 +55,11 @@ def test_normalize_drops_rows_that_are_constant_up_to_rounding(dtype, value):
     assert result[0].argmax() == 4 if value >= 0 else result[0].argmin() == 4
 
 
+def test_normalize_finds_the_smallest_contrast_as_it_is():
+    steps = -(np.arange(9.0)[None] ** 2)
+    np.testing.assert_allclose(normalize(1 + 2.0**-45 * steps), normalize(steps), atol=1e-12)  # no sum is rounded
+
+
 def test_normalize_leaves_no_row_where_none_has_contrast():
     assert normalize(np.ones((4, 9), np.float32)).shape == (0, 9)
     assert normalize(np.arange(4.0)[:, None]).shape == (0, 1)

@@ -101,6 +101,13 @@ def test_chains_are_the_clusters_of_single_linkage(n, d, step):
     np.testing.assert_array_equal(neighbors.chains(points, [np.arange(n)], step)[0], expected)
 
 
+@pytest.mark.parametrize("d", [1, 4, 16, 64])
+def test_opposite_corners_of_a_cube_are_joined_by_a_step_as_long_as_its_diagonal(d):
+    corners, diagonal = np.stack([-np.ones(d), np.ones(d)]), 2 * np.sqrt(d)
+    np.testing.assert_equal(neighbors.chains(corners, [np.arange(2)], diagonal), [[0, 0]])
+    np.testing.assert_equal(neighbors.chains(corners, [np.arange(2)], np.nextafter(diagonal, 0)), [[0, 1]])
+
+
 def test_chains_do_not_leave_their_set():
     points = np.arange(12.0)[:, None]
     sets = [np.array([0, 2, 4]), np.array([5]), np.array([11, 10, 3, 4])]
@@ -133,6 +140,13 @@ def test_witnesses_bring_every_pair_of_landmarks_to_its_least(witnesses, landmar
     times = before.copy()
     compiled.witness(excess, times)
     np.testing.assert_array_equal(times, expected)
+
+
+def test_of_points_as_dense_as_each_other_the_lower_row_enters_first():
+    neighbours = [[i - 1, i + 1] for i in range(1, 99)]  # a path of 100 points
+    starts = np.concatenate([[0], np.cumsum([1, *map(len, neighbours), 1])])
+    ends, ratios = neighbors.merge_peaks(np.ones(100), starts, np.concatenate([[1], *neighbours, [98]]), 1.2)
+    assert (ends == 0).all() and ratios.tolist() == [np.inf] + [0] * 99
 
 
 @pytest.mark.parametrize("between, ratio", [(0.0, 1.0), (3.0, np.inf)])

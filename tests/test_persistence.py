@@ -321,6 +321,7 @@ def test_estimator_pads_clouds_of_different_size():
 def test_estimator_has_a_hundred_landmarks_from_the_first_row_unless_told_otherwise():
     expected = dict(n_landmarks=100, nu=1, homology_dimensions=(0, 1), first=0, reduced_homology=True, n_jobs=None)
     assert LazyWitnessPersistence().get_params() == expected
+    assert LazyWitnessPersistence(n_jobs=2).get_params() == {**expected, "n_jobs": 2}
 
 
 def test_estimator_is_one_for_scikit_learn():
