@@ -630,6 +630,13 @@ def test_node_means_and_sizes():
         node_means(graph, points, -1)
 
 
+def test_a_point_that_two_nodes_share_counts_once_in_their_mean():
+    graph = Graph(2, [(0, 1)], vertex_attrs={"node_elements": [np.array([0, 1]), np.array([1, 2])]})
+    points = [[0.0], [5.0], [1.0]]
+    np.testing.assert_array_equal(node_means(graph, points), [[2.5], [3.0]])
+    np.testing.assert_array_equal(node_means(graph, points, 1), [[2.0], [2.0]])
+
+
 def betti_1(graph):
     """First Betti number of the clique complex, by ranks over Z/2."""
     edges = sorted({tuple(sorted(e)) for e in graph.get_edgelist() if e[0] != e[1]})
