@@ -22,19 +22,22 @@ def clouds():
     return {0: networks_on(None, 0), 100: networks_on(horizontal, 1), 200: networks_on(None, 2)}
 
 
-class Kept:
+class Kept(archive.Archive):
     """A population that kept two iterations of layer 1, and what it was asked for."""
 
-    def iterations(self, layer):
+    def __init__(self):
+        pass
+
+    def iterations(self, layer=1):
         return [0, 50, 100]
 
-    def clouds(self, layer, iteration, networks):
-        return [(layer, iteration, networks)]
+    def clouds(self, layer=1, iteration=None, networks=None):
+        return [np.array([[layer, iteration, networks or 0.0]])]
 
 
 def test_clouds_are_those_of_the_iterations_that_were_kept_up_to_the_last_one_asked_for():
     found = learning.clouds_by_iteration(Kept(), 1, 60, 7)
-    assert found == {0: [(1, 0, 7)], 50: [(1, 50, 7)]}
+    assert {iteration: clouds[0].tolist() for iteration, clouds in found.items()} == {0: [[1, 0, 7]], 50: [[1, 50, 7]]}
     assert list(learning.clouds_by_iteration(Kept())) == [0, 50, 100]
     assert list(learning.clouds_by_iteration(Kept(), at=[50, 70])) == [50]
 

@@ -72,7 +72,7 @@ def test_responses_are_normalised_by_their_nine_neighbours():
         energy = sum(jnp.pad(x**2, ((0, 0), (0, 0), (4, 4)))[..., i : i + 12] for i in range(9))
         return x / (1 + 0.001 / 9 * energy) ** 0.75
 
-    gradient = draw(x.shape, 1)
+    x, gradient = jnp.asarray(x), draw(x.shape, 1)
     (ours,), (theirs,) = (jax.vjp(function, x)[1](gradient) for function in (networks.normalize_responses, plain))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 

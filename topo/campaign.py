@@ -36,7 +36,7 @@ from topo.machine import accelerated, processors
 from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan
 from topo.progress import Bar
 from topo.recipes import Training
-from topo.types import Whole
+from topo.types import Number, Whole
 
 if TYPE_CHECKING:
     import jax
@@ -193,7 +193,7 @@ def _units(
         yield _Unit(wanted.training, members, path, wanted.iterations, wanted.snapshots, every, formulation, content)
 
 
-def _members_at_once(record: dict[str, Any], networks: Whole, workers: int, preferred: Whole, memory: int) -> int:
+def _members_at_once(record: dict[str, Any], networks: Whole, workers: int, preferred: Whole, memory: Number) -> int:
     """How many members a chunk has: `preferred`, or fewer where `memory` bytes, shared by the workers, hold no more."""
     fixed, each = record["bytes"]
     room = int(memory / 2 / workers - fixed) // max(each, 1)
@@ -415,7 +415,7 @@ def _scale(networks: Whole, iterations: Whole) -> str:
     return f"{networks} x {iterations}"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: Number) -> str:
     """Seconds in words: "none", "12 min", "3.4 h", "5.1 days"."""
     if seconds == 0:
         return "none"

@@ -105,7 +105,7 @@ class Chunk:
     def _restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.iteration = int(tensors.pop("iteration"))
         self.snapshots, self.accuracies, self.left_out = {}, {}, {}
-        structure: Any = jax.tree.structure(jax.eval_shape(self.trainer.initial, self.members))
+        structure: Any = jax.tree.structure(jax.eval_shape(lambda: self.trainer.initial(self.members)))
         leaves = [jnp.asarray(tensors.pop(f"state/{i:03d}")) for i in range(structure.num_leaves)]
         self.states = jax.tree.unflatten(structure, leaves)
         for key, value in tensors.items():

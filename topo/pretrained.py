@@ -3,6 +3,7 @@
 Knows file formats, layouts and the layers of VGG; must not know what is done with the filters.
 """
 
+import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,7 +267,7 @@ def _npy_header(archive: zipfile.ZipFile, name: str, path: Path, read: Callable[
     return _Tensor(key, shape, dtype, partial(read, key))
 
 
-def _hdf5_file(path: Path | IO[bytes]) -> Any:
+def _hdf5_file(path: Path | IO[bytes] | io.BufferedIOBase) -> Any:
     import h5py
 
     return h5py.File(path, "r")
