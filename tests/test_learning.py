@@ -32,7 +32,7 @@ class Kept(archive.Archive):
         return [0, 50, 100]
 
     def clouds(self, layer=1, iteration=None, networks=None):
-        return [np.array([[layer, iteration, networks or 0.0]])]
+        return [np.array([[layer, iteration, networks or 0]], np.float32)]
 
 
 def test_clouds_are_those_of_the_iterations_that_were_kept_up_to_the_last_one_asked_for():
