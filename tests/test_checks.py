@@ -63,7 +63,7 @@ def test_a_finite_number_of_any_kind_passes(value):
         (nan, {"low": 0}, "x = nan must be a number, finite and 0 or more"),
         (1, {"low": 1, "above": True}, "x = 1 must be a number, finite and above 1"),
         (0.5, {"low": 1, "above": True, "meaning": "a factor"}, "x = 0.5 must be a factor, finite and above 1"),
-        (-inf, {}, "x = -inf must be a number"),
+        (-inf, {}, "x = -inf must be a number, finite"),
     ],
 )
 def test_a_number_out_of_range_is_named_with_what_is_allowed(value, options, message):

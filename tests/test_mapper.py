@@ -548,7 +548,7 @@ def test_importing_mapper_does_not_import_giotto():
         ({"resolution": 30.0}, TypeError, "resolution = 30.0 must be a whole number, 1 or more"),
         ({"gain": 1}, ValueError, "gain = 1 must be above 1"),
         ({"gain": 0.5}, ValueError, "gain = 0.5 must be above 1"),
-        ({"gain": float("nan")}, ValueError, "gain = nan must be a number"),
+        ({"gain": float("nan")}, ValueError, "gain = nan must be a number, finite"),
         ({"gain": "3"}, TypeError, "gain = '3' must be a number"),
         ({"gain": 31}, ValueError, "gain = 31 .* at most resolution = 30"),
         ({"lens": "tsne"}, ValueError, "lens = 'tsne' must be 'pca', a function"),

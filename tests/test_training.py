@@ -170,9 +170,8 @@ def test_momentum_is_that_of_the_heavy_ball():
     plain = advanced("C(4,0,8)", 1, crop=6).params["params"]["readout"]["bias"]
     np.testing.assert_array_equal(one, plain)
     trainer = training.Trainer(training.Training(Architecture.parse("C(4,0,8)"), "digits", 32, crop=6))
-    alone = trainer.advance(trainer.advance(trainer.initial([0]), [0], 0, 1), [0], 1, 2).params["params"]["readout"][
-        "bias"
-    ]
+    states = trainer.advance(trainer.advance(trainer.initial([0]), [0], 0, 1), [0], 1, 2)
+    alone = states.params["params"]["readout"]["bias"]
     np.testing.assert_allclose(two - alone, 0.5 * (one - start), atol=1e-6)
 
 
@@ -391,18 +390,43 @@ def test_members_of_another_training_are_not_held(changes, population, tmp_path)
     assert populations.members_held("some", dataclasses.replace(there, **changes), tmp_path) == 0
 
 
+def test_members_that_were_trained_with_a_setting_that_is_not_wanted_are_not_held(population, tmp_path):
+    """The manifest says nothing of a setting without effect, so a comparison must not leave out those it does name."""
+    plain, withheld = (
+        populations.Plan(
+            training.Training(Architecture.parse("M(8,4,16)"), "digits", 32, hold_out=count), 4, 20, (4, 20), (0, 20)
+        )
+        for count in (0, 300)
+    )
+    populations.keep("some", withheld, population, tmp_path)
+    assert populations.members_held("some", withheld, tmp_path) == 4
+    assert populations.members_held("some", plain, tmp_path) == 0
+
+
+def test_later_members_never_replace_an_archive_that_lacks_those_before_them(population, tmp_path):
+    plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
+    one, later = part(population, [0]), part(population, [2, 3])
+    path = populations.keep("some", dataclasses.replace(plan, networks=1), one, tmp_path)
+    before = path.read_bytes()
+    for name, held in (("some", 1), ("none", 0)):
+        with pytest.raises(ValueError, match=f"archive {name} in .* holds {held} of the networks before network 2"):
+            populations.keep(name, plan, later, tmp_path)
+    assert path.read_bytes() == before and set(archive.manifest(tmp_path)) == {"some"}
+
+
+def part(population, members, **changes):
+    """Some members of a population."""
+    kernels = {layer: {s: kept[s][members] for s in kept} for layer, kept in population.kernels.items()}
+    accuracy = {s: values[members] for s, values in population.accuracy.items()}
+    return population._replace(members=population.members[members], kernels=kernels, accuracy=accuracy, **changes)
+
+
 def test_left_out_members_stay_noted_when_an_archive_is_completed(population, tmp_path):
     plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
-    parts = [
-        checkpoints.Population(
-            members,
-            {layer: {s: kept[s][members] for s in (0, 20)} for layer, kept in population.kernels.items()},
-            {s: values[members] for s, values in population.accuracy.items()},
-            left_out,
-            machine,
-        )
-        for members, left_out, machine in ((np.array([0]), {1: 20}, "one"), (np.array([3]), {2: 10}, "another"))
-    ]
+    parts = (
+        part(population, [0], left_out={1: 20}, hardware="one"),
+        part(population, [3], left_out={2: 10}, hardware="another"),
+    )
     populations.keep("some", dataclasses.replace(plan, networks=2), parts[0], tmp_path)
     assert populations.members_held("some", plan, tmp_path) == 2
     populations.keep("some", plan, parts[1], tmp_path)

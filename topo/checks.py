@@ -64,8 +64,8 @@ def check_number(value: object, name: str, low: Number = -inf, meaning: str = "a
 
     name: how messages call it; meaning: what it is, such as "a length"; above: whether `low` itself is not allowed.
     """
-    bound = "" if low == -inf else f", finite and above {low}" if above else f", finite and {low} or more"
-    message = f"{name} = {value!r} must be {meaning}{bound}"
+    bound = "" if low == -inf else f" and above {low}" if above else f" and {low} or more"
+    message = f"{name} = {value!r} must be {meaning}, finite{bound}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(message)
     if not isfinite(value) or value < low or (above and value == low):

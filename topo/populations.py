@@ -3,7 +3,6 @@
 Knows names, recipes and scales; must not know how a population is trained.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -162,9 +161,8 @@ def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -
     held = archive.manifest(folder).get(name)
     if held is None:
         return
-    described = wanted.training.describe()
-    differences = [name for name in vars(wanted.training) if held.get(name) != described.get(name)]
-    networks = len(held["members"]) + len(held.get("left_out", {}))
+    differences = _other_settings(held, wanted)
+    networks = _trained(held)
     if differences or wanted.networks < networks or wanted.iterations < held["iterations"]:
         other = f" with other {', '.join(differences)}" if differences else ""
         raise ValueError(
@@ -173,26 +171,35 @@ def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -
         )
 
 
+def _other_settings(held: Mapping[str, Any], wanted: Plan) -> list[str]:
+    """The settings of training in which a manifest's entry differs from what is wanted."""
+    described = wanted.training.describe()
+    return [name for name in vars(wanted.training) if held.get(name) != described.get(name)]
+
+
+def _trained(held: Mapping[str, Any]) -> int:
+    """How many members a manifest's entry speaks of, those that were left out among them."""
+    return len(held["members"]) + len(held.get("left_out", {}))
+
+
 def members_held(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> int:
     """How many members of `wanted`, counted from the first, the archive `name` in `folder` holds as they are wanted.
 
     0 where there is no such archive, where it was trained with other settings or by other versions, or where it lacks
     an iteration that is wanted: then all members have to be trained. Raises as `archive.load` does.
     """
-    entry = archive.manifest(folder).get(name)
-    if entry is None:
+    held = archive.manifest(folder).get(name)
+    if held is None or _other_settings(held, wanted):
         return 0
-    described = {**wanted.training.describe(), "iterations": wanted.iterations, "versions": _versions()}
-    if any(entry.get(key) != value for key, value in json.loads(json.dumps(described)).items()):
+    if (held["iterations"], held["versions"]) != (wanted.iterations, _versions()):
         return 0
-    members = len(entry["members"]) + len(entry.get("left_out", {}))
     there = archive.load(name, folder)
     for layer in there.layers:
         for iteration, count in wanted.kept(layer).items():
-            whole = sum(member < count for member in entry["members"])
+            whole = sum(member < count for member in held["members"])
             if iteration not in there.iterations(layer) or len(there.kernels(layer, iteration)) != whole:
                 return 0
-    return members
+    return _trained(held)
 
 
 def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = archive.DATA) -> Path:
@@ -200,7 +207,7 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
 
     What is kept of each layer is what `wanted.kept` says. Members that were left out stand in the manifest with the
     seed of the population and the iteration at which they were found out. Where `trained` begins after the members
-    that the archive holds already, which `members_held` counts, these stay in it.
+    that the archive holds already, which `members_held` counts, these stay in it; ValueError where it holds others.
     """
     kernels = {
         layer: {int(s): kept[int(s)][trained.members < count] for s, count in wanted.kept(layer).items()}
@@ -219,7 +226,10 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
         seed, left_out = wanted.training.seed, trained.left_out.items()
         description["left_out"] = {str(member): {"seed": seed, "iteration": s} for member, s in left_out}
     first = min([*trained.members, *trained.left_out])
-    if first and first == members_held(name, wanted, folder):
+    if first:
+        before = members_held(name, wanted, folder)
+        if before != first:
+            raise ValueError(f"archive {name} in {folder} holds {before} of the networks before network {first}")
         there = archive.load(name, folder)
         kernels = {
             layer: {s: np.concatenate([there.kernels(layer, s), later]) for s, later in snapshots.items()}

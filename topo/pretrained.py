@@ -178,7 +178,7 @@ def _pickle(path: Path) -> _Refused:
 
 
 def _layout(tensor: _Tensor, wanted: str | None, own: str, path: Path) -> tuple[str | None, str]:
-    """ "HWIO" or "OIHW", and otherwise None and why the array is no kernel."""
+    """Which order the axes have, "HWIO" or "OIHW"; otherwise None and why the array is no kernel."""
     if tensor.dtype.kind != "f":
         return None, f"{tensor.dtype} is no type of weights"
     if 0 in tensor.shape:
