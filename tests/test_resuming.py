@@ -1,6 +1,7 @@
 """Training that is killed, damaged, or spread over processes and machines: nothing is lost, the result is the same."""
 
 import dataclasses
+import itertools
 import json
 import os
 import resource
@@ -205,6 +206,17 @@ def test_a_chunk_goes_on_from_its_checkpoint(tmp_path):
     resumed.run(30, (0, 10, 30))
     for iteration in (0, 10, 30):
         np.testing.assert_array_equal(resumed.snapshots[iteration][1], straight.snapshots[iteration][1])
+
+
+def test_the_seconds_of_training_are_summed_over_resumptions(tmp_path, monkeypatch):
+    ticks = itertools.count(0, 2.5)
+    monkeypatch.setattr(checkpoints, "accelerated", lambda: False)
+    monkeypatch.setattr(time, "process_time", lambda: next(ticks))  # between two readings lie 2.5 seconds
+    path = tmp_path / "chunk.safetensors"
+    chunk(path).run(10, (0, 10))
+    resumed = chunk(path).run(30, (0, 10, 30), every=20)
+    assert resumed.seconds == {0: 2.5, 10: 5.0, 30: 10.0}
+    assert [resumed.population((0, last)).seconds for last in (10, 30)] == [5.0, 10.0]
 
 
 def test_a_shorter_run_takes_what_a_longer_one_left_and_never_sets_it_back(tmp_path):

@@ -365,6 +365,8 @@ def test_an_archive_is_completed_by_the_members_that_it_lacks(population, tmp_pa
     assert [part.members.tolist() for part in halves.values()] == [[0, 1], [2, 3]]
     populations.keep("some", goal, checkpoints.join(halves.values()), tmp_path / "at-once")
     at_once = archive.load("some", tmp_path / "at-once")
+    spent = [each.description.pop("seconds") for each in (completed, at_once)]
+    assert spent[0] == pytest.approx(spent[1], abs=1) and 0 < spent[0] < 600
     assert completed.description == at_once.description and completed.path.read_bytes() == at_once.path.read_bytes()
     np.testing.assert_allclose(completed.filters(1), population.filters(1), atol=2e-3)
     monkeypatch.setattr(campaign, "train", lambda *_, **__: pytest.fail("a member was trained that is held"))
@@ -424,8 +426,8 @@ def part(population, members, **changes):
 def test_left_out_members_stay_noted_when_an_archive_is_completed(population, tmp_path):
     plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
     parts = (
-        part(population, [0], left_out={1: 20}, hardware="one"),
-        part(population, [3], left_out={2: 10}, hardware="another"),
+        part(population, [0], left_out={1: 20}, hardware="one", seconds=20.2),
+        part(population, [3], left_out={2: 10}, hardware="another", seconds=30.0),
     )
     populations.keep("some", dataclasses.replace(plan, networks=2), parts[0], tmp_path)
     assert populations.members_held("some", plan, tmp_path) == 2
@@ -433,6 +435,7 @@ def test_left_out_members_stay_noted_when_an_archive_is_completed(population, tm
     kept = archive.load("some", tmp_path)
     assert kept.description["members"] == [0, 3] and set(kept.description["left_out"]) == {"1", "2"}
     assert kept.description["hardware"] == "another and one" and len(kept.accuracy()) == 2
+    assert kept.description["seconds"] == 50
     assert populations.members_held("some", plan, tmp_path) == 4
 
 

@@ -5,7 +5,9 @@ Knows states, members and files; must not know how a network is trained, nor whi
 
 import hashlib
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +22,7 @@ from safetensors.numpy import save
 from topo.checks import check_whole
 from topo.files import write_atomically
 from topo.filters import spatial_filters
-from topo.machine import hardware
+from topo.machine import accelerated, hardware
 from topo.recipes import Training
 from topo.types import Whole
 
@@ -40,6 +42,7 @@ class Population(NamedTuple):
     left_out: {member: iteration} of the members that are not in the population, and when this was found out: their loss
     was no longer finite, or a weight was too large for float16, in which archives are kept.
     hardware: what computed it, in words.
+    seconds: what the training took, summed over chunks: of processor time or, where accelerators trained, of real time.
     """
 
     members: Integer[np.ndarray, "networks"]
@@ -47,6 +50,7 @@ class Population(NamedTuple):
     accuracy: dict[int, Float64[np.ndarray, "networks"]]
     left_out: dict[int, int]
     hardware: str
+    seconds: float
 
     def filters(self, layer: Whole = 1, iteration: Whole | None = None) -> Float32[np.ndarray, "filters pixels"]:
         """Spatial filters, network by network. iteration: one that was kept, the last one where None."""
@@ -67,6 +71,7 @@ class Chunk:
     states: Any  # topo.training's; stacked along a leading axis of members
     snapshots: dict[int, dict[int, np.ndarray]]  # kernels by iteration and layer
     accuracies: dict[int, np.ndarray]
+    seconds: dict[int, float]  # spent until each snapshot and until now, see Population
     left_out: dict[int, int]
 
     def __init__(self, trainer: "Trainer", members: Iterable[Whole], checkpoint: str | Path | None = None) -> None:
@@ -76,7 +81,7 @@ class Chunk:
             self._read(self.checkpoint)
         else:
             self.iteration, self.states = 0, trainer.initial(self.members)
-            self.snapshots, self.accuracies, self.left_out = {}, {}, {}
+            self.snapshots, self.accuracies, self.seconds, self.left_out = {}, {}, {0: 0.0}, {}
 
     def _identity(self) -> dict[str, Any]:
         return {**self.trainer.training.describe(), "members": self.members, "jax": jax.__version__}
@@ -104,7 +109,7 @@ class Chunk:
 
     def _restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.iteration = int(tensors.pop("iteration"))
-        self.snapshots, self.accuracies, self.left_out = {}, {}, {}
+        self.snapshots, self.accuracies, self.seconds, self.left_out = {}, {}, {}, {}
         structure: Any = jax.tree.structure(jax.eval_shape(lambda: self.trainer.initial(self.members)))
         leaves = [jnp.asarray(tensors.pop(f"state/{i:03d}")) for i in range(structure.num_leaves)]
         self.states = jax.tree.unflatten(structure, leaves)
@@ -112,6 +117,8 @@ class Chunk:
             kind, number, *layer = key.split("/")
             if kind == "accuracy":
                 self.accuracies[int(number)] = value
+            elif kind == "seconds":
+                self.seconds[int(number)] = float(value)
             elif kind == "left_out":
                 self.left_out[int(number)] = int(value)
             else:
@@ -127,6 +134,7 @@ class Chunk:
         tensors = {f"state/{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.states))}
         tensors["iteration"] = np.array(self.iteration)
         tensors |= {f"accuracy/{iteration}": value for iteration, value in self.accuracies.items()}
+        tensors |= {f"seconds/{iteration}": np.array(value) for iteration, value in self.seconds.items()}
         tensors |= {f"left_out/{member}": np.array(iteration) for member, iteration in self.left_out.items()}
         tensors |= {f"kernel/{t}/{layer}": value for t, kept in self.snapshots.items() for layer, value in kept.items()}
         tensors["sha256"] = _digest(tensors)
@@ -155,15 +163,18 @@ class Chunk:
         """
         if self.missed(snapshots):
             self._catch_up(self.missed(snapshots), every, report)
+        clock = time.perf_counter if accelerated() else time.process_time
         for stop in sorted(map(int, {*snapshots, iterations, *range(every, iterations, every)})):
             new = stop in snapshots and stop not in self.snapshots
             if stop < self.iteration or (stop == self.iteration > 0 and not new):
                 continue
+            start, spent = clock(), self.seconds.get(self.iteration, math.nan)
             self.states = self.trainer.advance(self.states, self.members, self.iteration, stop, report)
-            self.iteration = stop
             if new:
                 self.snapshots[stop] = self.trainer.kernels(self.states)
                 self.accuracies[stop] = self.trainer.accuracy(self.states)
+            self.seconds = {s: self.seconds[s] for s in self.seconds if s in self.snapshots}
+            self.seconds[stop], self.iteration = spent + clock() - start, stop
             self._look_for_failures()
             self.write()
         return self
@@ -173,6 +184,7 @@ class Chunk:
         again = Chunk(self.trainer, self.members, path).run(snapshots[-1], snapshots, every, report)
         self.snapshots |= {s: again.snapshots[s] for s in snapshots}
         self.accuracies |= {s: again.accuracies[s] for s in snapshots}
+        self.seconds |= {s: again.seconds[s] for s in snapshots}
         self.left_out |= again.left_out
         self.write()
         if path is not None:
@@ -196,7 +208,8 @@ class Chunk:
         kept = sorted(map(int, snapshots))
         kernels = {layer: {s: self.snapshots[s][layer][whole] for s in kept} for layer in layers}
         accuracy = {s: self.accuracies[s][whole] for s in kept if s in self.accuracies}
-        return Population(np.array(self.members)[whole], kernels, accuracy, left_out, hardware())
+        seconds = self.seconds.get(kept[-1], math.nan)
+        return Population(np.array(self.members)[whole], kernels, accuracy, left_out, hardware(), seconds)
 
 
 def formulation_of(checkpoint: str | Path) -> str | None:
@@ -235,6 +248,7 @@ def join(populations: Iterable[Population]) -> Population:
     populations = list(populations)
     left_out = dict(sorted(pair for population in populations for pair in population.left_out.items()))
     machines = " and ".join(sorted({population.hardware for population in populations}))
+    seconds = math.fsum(population.seconds for population in populations)
     populations = sorted((p for p in populations if len(p.members)), key=lambda population: population.members[0])
     if not populations:
         last = max(left_out.values())
@@ -253,7 +267,7 @@ def join(populations: Iterable[Population]) -> Population:
     }
     shared = set.intersection(*(set(p.accuracy) for p in populations))
     accuracy = {s: stack(p.accuracy[s] for p in populations) for s in sorted(shared)}
-    return Population(stack(p.members for p in populations), kernels, accuracy, left_out, machines)
+    return Population(stack(p.members for p in populations), kernels, accuracy, left_out, machines, seconds)
 
 
 def checkpoint_path(training: Training, members: Sequence[int], folder: str | Path = CHECKPOINTS) -> Path:

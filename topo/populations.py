@@ -3,6 +3,7 @@
 Knows names, recipes and scales; must not know how a population is trained.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -220,6 +221,7 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
         "members": trained.members.tolist(),
         "accuracy": {str(s): np.round(values, 4).tolist() for s, values in trained.accuracy.items()},
         "hardware": trained.hardware,
+        **({"seconds": round(trained.seconds)} if math.isfinite(trained.seconds) else {}),
         "versions": _versions(),
     }
     if trained.left_out:
@@ -245,12 +247,15 @@ def _versions() -> dict[str, str]:
 
 def _joined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """The description of one population out of those of its first members and of the others."""
+    later = dict(later)
     machines = {*earlier["hardware"].split(" and "), *later["hardware"].split(" and ")}
     left_out = {**earlier.get("left_out", {}), **later.get("left_out", {})}
+    seconds = earlier.get("seconds", math.nan) + later.pop("seconds", math.nan)
     return {
         **later,
         "members": earlier["members"] + later["members"],
         "accuracy": {s: earlier["accuracy"][s] + values for s, values in later["accuracy"].items()},
         "hardware": " and ".join(sorted(machines)),
+        **({"seconds": seconds} if math.isfinite(seconds) else {}),
         **({"left_out": left_out} if left_out else {}),
     }
