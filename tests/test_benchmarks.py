@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import flax_loop, populations
-from topo import datasets, machine, training
+from benchmarks import compression, flax_loop, populations
+from topo import campaign, checkpoints, datasets, machine, training
 from topo.notation import Architecture
+from topo.populations import Plan
 
 ARCHITECTURES = ("M(4,3,5)", "C(12,11,5)")  # of C wider than the nine channels that are normalised together
 NAMES = {"conv1": "Conv_0", "conv2": "Conv_1", "dense": "Dense_0", "readout": "Dense_1"}
@@ -144,3 +145,34 @@ def test_an_unknown_network_is_refused_before_anything_runs(capsys):
     with pytest.raises(SystemExit):
         populations.main(["--only", "M,N"])
     assert "N: only M, gray, color are measured" in capsys.readouterr().err
+
+
+def test_jpeg_changes_images_the_more_the_lower_its_quality():
+    smooth = np.linspace(0, 255, 32)[:, None, None] * np.ones((2, 1, 32, 3))
+    images = (0.8 * smooth + 0.2 * np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))).astype(np.uint8)
+    fine, coarse = (compression.compressed(images, quality) for quality in (95, 20))
+    assert fine.shape == coarse.shape == images.shape and fine.dtype == np.uint8
+    errors = [np.abs(each.astype(float) - images).mean() for each in (fine, coarse)]
+    assert 0 < errors[0] < errors[1] < 30
+
+
+def test_networks_are_judged_on_what_was_held_out_as_it_is_and_compressed(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
+    noise = datasets.Dataset("cifar10", images, np.arange(60) % 10, images[:9], np.arange(9))
+    source = datasets.Source(lambda: noise, images.shape)
+    monkeypatch.setitem(datasets.SOURCES, "cifar10", source)
+    monkeypatch.setattr(datasets, "cifar10", lambda: noise)
+    chosen = training.Training(Architecture.parse("C(4,0,4)"), "cifar10", batch=8, hold_out=20)
+    monkeypatch.setattr(compression.populations, "plan", lambda name: Plan(chosen, 2, 3, (2, 3), (0, 3)))
+    monkeypatch.setattr(campaign, "train", lambda plan, folder: None)  # so that they are trained in this process
+    measured = compression.run(["recipe-some"], 20, tmp_path)
+    (result,) = measured["results"].values()
+    assert result["images"] == 20 and result["error"] > 5
+    assert {text: len(values) for text, values in result["accuracy"].items()} == {"plain": 2, "jpeg": 2}
+    kept = checkpoints.Chunk(
+        training.Trainer(chosen), range(2), checkpoints.checkpoint_path(chosen, range(2), tmp_path)
+    )
+    assert result["accuracy"]["plain"] == kept.accuracies[3].tolist()
+    line = compression.report(measured).splitlines()[-1]
+    assert line.startswith("recipe-some") and f"{result['error']:.1f}" in line

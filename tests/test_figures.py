@@ -8,10 +8,12 @@ import pytest
 from conftest import refused
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
 
-from topo import figures, spaces
+from topo import archive, figures, spaces
 from topo.learning import Judgement
 from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
+from topo.notation import Architecture
 from topo.persistence import lazy_witness_times, maxmin_landmarks
+from topo.recipes import Training
 
 ENDED = np.array([[0.0, 1.0]])
 CIRCLE_BARS = {0: np.array([[0, 0.1], [0, np.inf], [0, 0.2]]), 1: np.array([[0.1, 0.15], [0.2, 0.9], [0.3, 0.4]])}
@@ -625,6 +627,23 @@ def test_grids_share_their_colours_and_may_have_ks_of_their_own():
     assert {text.get_text() for text in panels[0].texts} == {"1.2", "5"}
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.density_grids({}, [10], [0.1], label="ratio")
+
+
+def test_a_table_of_trainings_says_what_the_manifest_says(tmp_path):
+    kernels = {1: {0: np.zeros((2, 3, 3, 1, 4)), 20: np.ones((2, 3, 3, 1, 4))}}
+    chosen = Training(Architecture.parse("C(4,0,8)"), "cifar10-gray", momentum=0.9, anneal=20, hold_out=500)
+    known = {**chosen.describe(), "iterations": 20, "paper": {"networks": 48, "iterations": 70_000}, "members": [0, 1]}
+    known |= {"accuracy": {"0": [0.1, 0.1], "20": [0.2, 0.3]}, "accuracy_of": "some images", "hardware": "an abacus"}
+    for name, more in (("timed", {"seconds": 9000}), ("untimed", {})):
+        archive.write(name, kernels, {**known, **more}, tmp_path)
+    table = figures.trainings({text: archive.load(text, tmp_path) for text in ("timed", "untimed")})
+    rows = dict(zip([row[0] for row in table.rows], [row[1:] for row in table.rows]))
+    assert table.header == ["", "timed", "untimed"] and rows["processor hours"] == ["2.5", "not recorded"]
+    assert rows["optimiser"][0] == "SGD, momentum 0.9" and rows["networks"][0] == "2 (paper: 48)"
+    assert rows["learning rate"][0] == "0.1, along half a cosine to 0 at iteration 20"
+    assert rows["accuracy in %"][0] == "25.0\N{NO-BREAK SPACE}(20.0–30.0)" and rows["accuracy of"][0] == "some images"
+    assert rows["trained by"][0] == "an abacus"
+    assert rows["archive"][0] == f"timed, SHA-256 {archive.manifest(tmp_path)['timed']['sha256'][:12]}…"
 
 
 def test_a_comparison_has_the_difference_of_numbers_and_what_is_given_for_the_rest():

@@ -20,8 +20,8 @@ def core(name, iteration=None, p=PAPER_P):
 LOOPS = evidence.Loops()
 
 
-@pytest.mark.parametrize("name", populations.POPULATIONS)
-def test_the_populations_of_the_campaign_are_committed_at_their_scale(name):
+@pytest.mark.parametrize("name", archive.manifest())
+def test_populations_are_committed_at_their_scale(name):
     wanted, kept = populations.POPULATIONS[name], archive.load(name)
     assert kept.networks >= wanted.networks and max(kept.iterations()) >= wanted.iterations
     assert max(kept.description["accuracy"], key=int) == str(max(kept.iterations()))

@@ -43,12 +43,13 @@ def pulled_back(operation, image_shape, kernel_shape, options):
 
 
 @pytest.mark.parametrize("image_shape, kernel_shape, options", CASES)
-def test_block_equals_its_plain_definition_forward_and_backward(image_shape, kernel_shape, options):
-    output, gradients = pulled_back(networks.block, image_shape, kernel_shape, options)
+def test_blocks_equal_their_plain_definition_forward_and_backward(image_shape, kernel_shape, options):
     expected, plain_gradients = pulled_back(networks.block_reference, image_shape, kernel_shape, options)
-    np.testing.assert_allclose(output, expected, atol=1e-5)
-    for ours, plain in zip(gradients, plain_gradients):
-        np.testing.assert_allclose(ours, plain, atol=2e-6 * float(jnp.abs(plain).max()) + 1e-6)
+    for operation in (networks.block, networks.block_of_products):
+        output, gradients = pulled_back(operation, image_shape, kernel_shape, options)
+        np.testing.assert_allclose(output, expected, atol=1e-5)
+        for ours, plain in zip(gradients, plain_gradients):
+            np.testing.assert_allclose(ours, plain, atol=2e-6 * float(jnp.abs(plain).max()) + 1e-6)
 
 
 @pytest.mark.parametrize("pool", [(2, 2), (3, 2), (2, 1)])

@@ -51,11 +51,14 @@ def test_member_7_alone_equals_its_slice_of_the_population(text, settings):
 
 
 @pytest.mark.parametrize("text, settings", [("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))])
-def test_both_formulations_train_the_same_population(text, settings):
+def test_all_formulations_train_the_same_population(text, settings):
     settings = dict(networks=3, iterations=20, dataset="digits", batch=32, **settings)
-    fused, plain = (training.train_population(text, formulation=name, **settings) for name in ("fused", "plain"))
+    plain, *others = (
+        training.train_population(text, formulation=name, **settings) for name in ("plain", "fused", "products")
+    )
     for layer in (1, 2):
-        np.testing.assert_allclose(fused.kernels[layer][20], plain.kernels[layer][20], rtol=0, atol=1e-5)
+        for other in others:
+            np.testing.assert_allclose(other.kernels[layer][20], plain.kernels[layer][20], rtol=0, atol=1e-5)
 
 
 ON_TWO_DEVICES = """
@@ -65,7 +68,7 @@ import jax
 from topo import checkpoints, training
 assert len(jax.local_devices()) == 2
 for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
-    for formulation in training.FORMULATIONS:
+    for formulation in ("fused", "products"):
         settings = dict(settings, dataset="digits", batch=32)
         two = training.train_population(text, 3, 20, (0, 20), formulation=formulation, **settings)
         wanted = training.Training(training.Architecture.parse(text), **settings)
@@ -239,6 +242,44 @@ def test_what_the_paper_leaves_open_is_the_familys_own():
     assert "crop" not in m.describe() and c.describe()["l2"] == 0.004 and "max_pooling" not in c.describe()
 
 
+@pytest.mark.parametrize(
+    "text, settings, words",
+    [
+        ("M(8,4,16)", {}, "Adam; 0.001, constant; none; 128; none; divided by 255"),
+        ("C(8,4,16)", {}, "SGD; 0.1, times 0.1 after every 350 epochs; 0.004; 128; random 24 x 24, flipped"),
+        ("C(8,4,16)", dict(decay=0.5, decay_epochs=(3, 7)), "0.1, times 0.5 at the end of epoch 3 and of epoch 7"),
+        (
+            "C(8,4,16)",
+            dict(momentum=0.9, anneal=8000),
+            "SGD, momentum 0.9; 0.1, along half a cosine to 0 at iteration 8,000",
+        ),
+        ("D(8)", {}, "random 32 x 32, after 4 zeros around it, flipped half of the time, standardised"),
+        ("C(8,4,16)", dict(max_pooling=False), "C(8,4,16), without max-pooling"),
+    ],
+)
+def test_a_recipe_is_told_in_words(text, settings, words):
+    chosen = training.Training(Architecture.parse(text), "cifar10", **settings)
+    assert words in "; ".join(recipes.in_words(chosen.describe()).values())
+
+
+def test_it_is_said_which_images_an_accuracy_is_of(population, tmp_path):
+    plain, withheld = (training.Training(Architecture.parse("M(8,4,16)"), "digits", 32, hold_out=n) for n in (0, 300))
+    assert recipes.judged_on(plain) == "the test images"
+    plan = populations.Plan(withheld, 4, 20, (4, 20), (0, 20))
+    populations.keep("some", plan, population, tmp_path)
+    said = archive.manifest(tmp_path)["some"]["accuracy_of"]
+    assert said == recipes.judged_on(withheld) == "the last 300 training images, never trained on"
+
+
+def test_every_archive_says_which_images_its_accuracy_is_of():
+    for name, entry in archive.manifest().items():
+        if "hold_out" in entry:
+            assert entry["accuracy_of"] == "the last 2,000 training images, never trained on", name
+        else:
+            cifar = entry["dataset"].startswith("cifar10")
+            assert entry["accuracy_of"].endswith("compressed by JPEG" if cifar else "test images"), name
+
+
 @pytest.mark.parametrize("formulation", training.FORMULATIONS)
 def test_memory_grows_linearly_with_the_members(formulation):
     trainer = training.Trainer(
@@ -253,7 +294,7 @@ def test_memory_grows_linearly_with_the_members(formulation):
 def test_the_faster_formulation_is_measured_once_and_kept(tmp_path):
     wanted = training.Training(Architecture.parse("M(5,0,3)"), "digits", 16)
     record = training.cached_measurement(wanted, tmp_path)
-    assert set(record["seconds"]) == set(training.FORMULATIONS)
+    assert set(record["seconds"]) == set(training.candidates()) < set(training.FORMULATIONS)
     assert record["seconds"][record["formulation"]] == min(record["seconds"].values()) > 0
     assert training.read_measurement(wanted, tmp_path) == record == json.loads(json.dumps(record))
     assert training.read_measurement(training.Training(Architecture.parse("M(5,0,3)"), "digits", 8), tmp_path) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from topo.checks import check_whole
 from topo.remote import PackedFile, RemoteFile, find
@@ -185,13 +185,15 @@ def _cifar_batch(path: Path) -> tuple[UInt8[np.ndarray, "images 32 32 3"], UInt8
     return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
 
 
-def cifar10_gray(download: bool = True) -> Dataset:
-    """CIFAR-10 in gray: 0.2989 red + 0.5870 green + 0.1140 blue (section 5.2.1), not rounded.
+def gray(images: Real[np.ndarray, "images height width 3"]) -> Float32[np.ndarray, "images height width 1"]:
+    """Colour images in gray: 0.2989 red + 0.5870 green + 0.1140 blue, not rounded."""
+    return (images @ np.array(_GRAY, np.float32))[..., None]
 
-    The images are float32. Raises as `find` does.
-    """
-    colour, weights = cifar10(download), np.array(_GRAY, np.float32)
-    train, test = ((images @ weights)[..., None] for images in (colour.train_images, colour.test_images))
+
+def cifar10_gray(download: bool = True) -> Dataset:
+    """CIFAR-10 in gray, see `gray` (section 5.2.1). The images are float32. Raises as `find` does."""
+    colour = cifar10(download)
+    train, test = (gray(images) for images in (colour.train_images, colour.test_images))
     return Dataset("cifar10-gray", train, colour.train_labels, test, colour.test_labels)
 
 

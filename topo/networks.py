@@ -66,8 +66,26 @@ def block_reference(
     images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool = (2, 2), normalized: bool = False
 ) -> Float[Array, "batch _height _width filters"]:
     """The plain definition of `block`: convolution, bias, ReLU, max-pooling, normalisation, one after the other."""
+    return _activated(convolve(images, kernel), bias, pool, normalized)
+
+
+def block_of_products(
+    images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool = (2, 2), normalized: bool = False
+) -> Float[Array, "batch _height _width filters"]:
+    """`block_reference` with the convolution written as one matrix product of patches.
+
+    Accelerators are fast at such products, also at those of many networks at once, and slow at the grouped convolution
+    that convolutions of many networks become. The patches take as much memory as the images times the kernel's pixels.
+    """
+    patches = _around(images, kernel.shape[0], kernel.shape[1])
+    return _activated(patches @ kernel.reshape(-1, kernel.shape[-1]), bias, pool, normalized)
+
+
+def _activated(
+    responses: Images, bias: Float[Array, "filters"], pool: _Pool, normalized: bool
+) -> Float[Array, "batch _height _width filters"]:
     window, stride = pool
-    responses = nn.relu(convolve(images, kernel) + bias)
+    responses = nn.relu(responses + bias)
     if window > 1:
         responses = nn.max_pool(responses, (window, window), (stride, stride), "SAME")
     return normalize_responses(responses) if normalized else responses

@@ -4,7 +4,7 @@ Knows names and numbers and which of them fit together; must not know how a netw
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -139,6 +139,43 @@ class Training:
         unused = {name for name, neutral in _NEUTRAL.items() if description[name] == neutral}
         unused |= {"decay_epochs"} if self.decay == 1 else set()
         return {name: value for name, value in description.items() if name not in unused}
+
+
+def in_words(description: Mapping[str, Any]) -> dict[str, str]:
+    """What `Training.describe` says, or an archive's manifest, as the rows of a table for readers.
+
+    Returns {setting: words}, such as {"optimiser": "SGD, momentum 0.9"}. Settings without effect are said to be absent.
+    """
+    known = {**_NEUTRAL, **description}
+    rate, momentum = f"{known['learning_rate']:g}", f", momentum {known['momentum']:g}" if known["momentum"] else ""
+    if known["anneal"]:
+        schedule = f"{rate}, along half a cosine to 0 at iteration {known['anneal']:,}"
+    elif known["decay"] == 1:
+        schedule = f"{rate}, constant"
+    elif isinstance(known["decay_epochs"], int):
+        schedule = f"{rate}, times {known['decay']:g} after every {known['decay_epochs']} epochs"
+    else:
+        ends = " and of epoch ".join(map(str, known["decay_epochs"]))
+        schedule = f"{rate}, times {known['decay']:g} at the end of epoch {ends}"
+    side, pad = known["crop"], f", after {known['pad']} zeros around it" if known["pad"] else ""
+    crop = f"random {side} x {side}{pad}, flipped half of the time, standardised" if side else "none; divided by 255"
+    pooling = "" if known["max_pooling"] else ", without max-pooling"
+    return {
+        "network": f"{known['architecture']}{pooling}",
+        "data set": known["dataset"],
+        "optimiser": f"{known['optimizer'].upper() if known['optimizer'] == 'sgd' else 'Adam'}{momentum}",
+        "learning rate": schedule,
+        "L2 loss of the dense layer": f"{known['l2']:g}" if known["l2"] else "none",
+        "images to a minibatch": f"{known['batch']}",
+        "crop": crop,
+        "seed": f"{known['seed']}",
+    }
+
+
+def judged_on(training: Training) -> str:
+    """Which images the accuracies of a population are of, in words."""
+    count = training.hold_out
+    return f"the last {count:,} training images, never trained on" if count else "the test images"
 
 
 def check_fits(training: Training, name: str, shape: Sequence[int]) -> None:

@@ -19,13 +19,13 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Float32, Float64, Int, Key
+from jaxtyping import Array, Float, Float32, Float64, Int, Integer, Key
 
 from topo import datasets, networks
 from topo.checkpoints import CHECKPOINTS, Chunk, Population, Report, check_snapshots, join
 from topo.checks import check_whole
 from topo.files import write_atomically
-from topo.machine import hardware
+from topo.machine import accelerated, hardware
 from topo.notation import Architecture, DeepArchitecture
 from topo.recipes import OPTIMIZERS, Training, check_fits, learning_rate
 from topo.types import Real, Whole
@@ -57,12 +57,18 @@ def _side_by_side(function: Callable[..., Any], *stacked: Any) -> Any:
     return jax.vmap(function)(*stacked)
 
 
-# Fused blocks, a member at a time, keep a processor's cache warm; plain operations on all members at once fill an
-# accelerator. `measure` finds out which is better here.
+# Fused blocks, a member at a time, keep a processor's cache warm; operations on all members at once fill an
+# accelerator. `measure` finds out which is the fastest here.
 FORMULATIONS = {
     "fused": Formulation(networks.block, _one_by_one),
     "plain": Formulation(networks.block_reference, _side_by_side),
+    "products": Formulation(networks.block_of_products, _side_by_side),
 }
+
+
+def candidates() -> tuple[str, ...]:
+    """The names of the FORMULATIONS that may be the fastest on the devices at hand."""
+    return ("plain", "products") if accelerated() else ("fused", "plain")
 
 
 class Trainer:
@@ -234,9 +240,18 @@ class Trainer:
             report(end, np.asarray(states.loss)[:networks])
         return self._cut(states, networks)
 
-    def accuracy(self, states: _State) -> Float64[np.ndarray, "networks"]:
-        """Fraction of the test images, or of those held out, that each member classifies correctly."""
-        images, labels = self._judged
+    def accuracy(
+        self,
+        states: _State,
+        images: Real[np.ndarray, "tests height width channels"] | None = None,
+        labels: Integer[np.ndarray, "tests"] | None = None,
+    ) -> Float64[np.ndarray, "networks"]:
+        """Fraction of images that each member classifies correctly.
+
+        images, labels: what is classified; the test images, or those held out, where None.
+        """
+        if images is None or labels is None:
+            images, labels = self._judged
         networks = len(states.loss)
         states = self._fill(states, networks)
         pieces = [slice(i, i + _EVALUATION_BATCH) for i in range(0, len(images), _EVALUATION_BATCH)]
@@ -305,13 +320,13 @@ def measure(training: Training, members: int = 2, data: datasets.Dataset | None 
     timed. members: how many advance together meanwhile. data: noise where None, so that nothing has to be downloaded.
     Returns a dict of
 
-    "seconds": {name of FORMULATIONS: seconds for a network-iteration}, after the program is compiled;
-    "formulation": the faster one's name;
-    "bytes": [for the program and the data set, for each member more] of the faster one.
+    "seconds": {one of `candidates`: seconds for a network-iteration}, after the program is compiled;
+    "formulation": the fastest one's name;
+    "bytes": [for the program and the data set, for each member more] of the fastest one.
     """
     data = datasets.stand_in(training.dataset) if data is None else data
     seconds: dict[str, float] = {}
-    trainers = {name: Trainer(training, data, name) for name in FORMULATIONS}
+    trainers = {name: Trainer(training, data, name) for name in candidates()}
     for name, trainer in trainers.items():
         states = trainer.advance(trainer.initial(range(members)), range(members), 0, 1)
         seconds[name] = math.inf
@@ -322,10 +337,10 @@ def measure(training: Training, members: int = 2, data: datasets.Dataset | None 
             seconds[name] = min(seconds[name], spent / (members * (last - first)))
             if spent > 0.4:
                 break
-    faster = min(seconds, key=lambda name: seconds[name])
-    few, many = (trainers[faster].memory(count) for count in (1, 3))
+    fastest = min(seconds, key=lambda name: seconds[name])
+    few, many = (trainers[fastest].memory(count) for count in (1, 3))
     slope = (many - few) // 2
-    return {"seconds": seconds, "formulation": faster, "bytes": [few - slope, slope]}
+    return {"seconds": seconds, "formulation": fastest, "bytes": [few - slope, slope]}
 
 
 def _measurement_key(training: Training) -> str:
@@ -378,7 +393,7 @@ def train_population(
         among them.
     settings: fields of `Training`, such as dataset, batch or learning_rate.
     progress: whether to show a bar of network-iterations.
-    formulation: a name of FORMULATIONS; where None, the one that `cached_measurement` found to be faster here.
+    formulation: a name of FORMULATIONS; where None, the one that `cached_measurement` found to be the fastest here.
 
     Raises TypeError or ValueError for values out of range, naming them, before anything is trained.
     """

@@ -24,7 +24,7 @@ from topo.figures.style import (
     panels,
     use_style,
 )
-from topo.figures.tables import Slides, Table, bar_text, comparison, listed, slides, spread, table
+from topo.figures.tables import Slides, Table, bar_text, comparison, listed, slides, spread, table, trainings
 
 __all__ = [
     "AMBER",
@@ -69,4 +69,5 @@ __all__ = [
     "slides",
     "spread",
     "table",
+    "trainings",
 ]

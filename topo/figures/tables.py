@@ -4,7 +4,7 @@ Knows texts, numbers and finished figures; must not draw.
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from numbers import Integral, Real
@@ -14,7 +14,9 @@ import matplotlib.figure
 import numpy as np
 from PIL import Image
 
+from topo.archive import Archive
 from topo.figures.style import Labelled, short_number, texts_and_values
+from topo.recipes import in_words
 from topo.types import Row, Whole
 
 
@@ -123,6 +125,30 @@ def _compared(row: list[Any], leading: int) -> list[Any]:
     paper, ours = row[leading:]
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in (paper, ours))
     return [*row, ours - paper if numbers else ""]
+
+
+def trainings(populations: Mapping[str, Archive]) -> Table:
+    """How populations were trained and how well: a row for each setting, a column for each population.
+
+    populations: {text above the column: Archive}. All that is said comes out of the manifest.
+    """
+    columns = [_training_column(each) for each in populations.values()]
+    return table(["", *populations], [[setting, *(each[setting] for each in columns)] for setting in columns[0]])
+
+
+def _training_column(population: Archive) -> dict[str, str]:
+    known = population.description
+    accuracy, seconds = 100 * population.accuracy(), known.get("seconds")
+    return {
+        **in_words(known),
+        "networks": f"{population.networks:,} (paper: {known['paper']['networks']:,})",
+        "iterations": f"{known['iterations']:,} (paper: {known['paper']['iterations']:,})",
+        "accuracy in %": spread(accuracy),
+        "accuracy of": known["accuracy_of"],
+        "processor hours": "not recorded" if seconds is None else f"{seconds / 3600:,.1f}",
+        "trained by": known["hardware"],
+        "archive": f"{population.name}, SHA-256 {known['sha256'][:12]}…",
+    }
 
 
 def spread(values: Row, digits: Whole = 1) -> str:
