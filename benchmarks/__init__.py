@@ -25,7 +25,7 @@ OUT = ROOT / "_build" / "bench"
 def steady(run, seconds):
     """Iterations per second of `run(iterations)`.
 
-    One call before compiles, another tells how many iterations fill `seconds`.
+    A first call compiles and is not timed; a second one tells how many iterations fill `seconds`.
     """
     run(2)
     start = time.perf_counter()
@@ -37,7 +37,7 @@ def steady(run, seconds):
 
 
 def peak_memory():
-    """Bytes of memory that this process has held at most."""
+    """The most bytes of memory that this process has held so far."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux ru_maxrss begins with what the process that started this one held
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024
@@ -45,7 +45,10 @@ def peak_memory():
 
 
 def minibatches(images, labels, batch, seed=0):
-    """Endless minibatches (images, labels) out of numpy arrays, in a new order every epoch."""
+    """Endless minibatches (images, labels) out of NumPy arrays, in a new order every epoch.
+
+    batch: images in each; what is left over at the end of an epoch is not used. seed: of the orders.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -61,7 +64,7 @@ def afresh(function, *arguments, **environment):
 
     function: its module and name, such as "benchmarks.flax_loop.measure". arguments, and what it returns, are JSON.
     environment: variables of the process besides the present ones. Raises TimeoutError for a process that SIGALRM
-    ended, RuntimeError with the last words of one that failed otherwise.
+    ended, RuntimeError with the error output of one that failed otherwise.
     """
     module, _, name = function.rpartition(".")
     program = f"import json, sys, {module}; print(json.dumps({function}(*json.loads(sys.argv[1]))))"

@@ -1,7 +1,8 @@
-"""What a user would take for a kernel of this project: ours, and other libraries at their best setting, on one cloud.
+"""What a user would take for a computation of this project: ours, and other libraries at their best setting.
 
-Knows how each is called; must not know how often, nor what the report says. Every import of a peer is inside its
-function.
+Knows how each is called; must not know how often, nor what the report says. A kernel is here one of the computations
+density, lazy witness and Mapper, and a contestant is a function that does it with one library. Every import of another
+library is inside its function.
 """
 
 import signal
@@ -34,12 +35,14 @@ def cloud(n):
 
 
 def density_topo(points):
+    """Distance of every point to its NEIGHBOR-th nearest neighbour, with this project: (n,) float64."""
     from topo.density import kth_neighbor_distance
 
     return kth_neighbor_distance(points, NEIGHBOR)
 
 
 def density_scipy(points):
+    """As `density_topo`, with SciPy's kd-tree."""
     from scipy.spatial import cKDTree
 
     return cKDTree(points).query(points, k=[NEIGHBOR + 1], workers=-1)[0][:, 0]
@@ -52,14 +55,17 @@ def _density_scikit(points, algorithm):
 
 
 def density_scikit_brute(points):
+    """As `density_topo`, with scikit-learn, which compares all pairs."""
     return _density_scikit(points, "brute")
 
 
 def density_scikit_tree(points):
+    """As `density_topo`, with scikit-learn's kd-tree."""
     return _density_scikit(points, "kd_tree")
 
 
 def density_faiss(points):
+    """As `density_topo`, with FAISS, which compares all pairs in float32: (n,) float32."""
     import faiss
 
     index = faiss.IndexFlatL2(points.shape[1])
@@ -73,13 +79,17 @@ def quantiles(distances):
 
 
 def witness_topo(points):
+    """The barcode of dimensions 0 to 2, with this project: {dimension: (bars, 2)}."""
     from topo.persistence import lazy_witness_barcode
 
     return lazy_witness_barcode(points, LANDMARKS, NU, max_dimension=2)
 
 
 def witness_numpy(points):
-    """The definition, one pair of landmarks after the other, on the whole table of distances; giotto-tda reduces."""
+    """The definition, for one pair of landmarks after the other, on the whole table of distances.
+
+    giotto-tda computes the barcode of the edge times. Returns {dimension: (bars, 2)}.
+    """
     from gtda.homology import VietorisRipsPersistence
     from scipy.spatial.distance import cdist
 
@@ -98,7 +108,10 @@ def witness_numpy(points):
 
 
 def witness_gudhi(points):
-    """GUDHI's witness complex, weak instead of lazy, with squared relaxation up to 0.2: a relative, not the same."""
+    """GUDHI's witness complex, weak instead of lazy, with squared relaxation up to 0.2.
+
+    It is another complex, so that its barcode is not compared; returns None.
+    """
     from gudhi import EuclideanWitnessComplex
     from gudhi.subsampling import choose_n_farthest_points
 
@@ -118,6 +131,7 @@ def longest(barcode):
 
 
 def mapper_topo(points):
+    """The Mapper graph with this project, and the mean of every node. Returns how many nodes and edges it has."""
     from topo.mapper import mapper_graph, node_means
 
     graph = mapper_graph(points, RESOLUTION, GAIN)
@@ -126,7 +140,7 @@ def mapper_topo(points):
 
 
 def prepare_mapper(points):
-    """What the other libraries are given before the clock starts: lens, scaled points, bins and threshold of ours."""
+    """The arguments of the other libraries, made before the time is taken: our lens, scaled points, bins, threshold."""
     from topo import mapper
 
     lens, scaled = mapper.Lens().fit_transform(points), mapper.VarianceNormalizer().fit_transform(points)
@@ -143,7 +157,7 @@ def prepare_mapper(points):
 
 
 def _single_linkage(threshold):
-    """Single linkage cut at a distance, as a scikit-learn estimator, the quickest of its ways; for one point too."""
+    """Single linkage cut at a distance, as an estimator: the quickest that scikit-learn has, and for one point, too."""
     from sklearn.base import BaseEstimator, ClusterMixin
     from sklearn.cluster import AgglomerativeClustering
 
@@ -164,6 +178,7 @@ def _thumbnails(points, nodes):
 
 
 def mapper_giotto(points, lens, scaled, bins, threshold):
+    """As `mapper_topo`, with giotto-tda, which makes the bins itself. Arguments as `prepare_mapper` returns them."""
     from gtda.mapper import CubicalCover, make_mapper_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
@@ -176,6 +191,7 @@ def mapper_giotto(points, lens, scaled, bins, threshold):
 
 
 def mapper_kepler(points, lens, scaled, bins, threshold):
+    """As `mapper_topo`, with KeplerMapper. Arguments as `prepare_mapper` returns them."""
     import kmapper
 
     class Given(kmapper.Cover):
@@ -188,6 +204,7 @@ def mapper_kepler(points, lens, scaled, bins, threshold):
 
 
 def mapper_tda(points, lens, scaled, bins, threshold):
+    """As `mapper_topo`, with tda-mapper. Arguments as `prepare_mapper` returns them."""
     from tdamapper.core import ATTR_IDS, Cover
     from tdamapper.learn import MapperAlgorithm
 
@@ -238,8 +255,8 @@ KERNELS = {
 def measure(kernel, name, n, limit):
     """One contestant on the first n points: {"seconds", "memory": bytes that the process held at most, "answer"}.
 
-    A run on 1,000 points comes before, for what compiles or is loaded only once; short runs are repeated for a second
-    and the fastest counts. After `limit` seconds the process is ended by SIGALRM.
+    A run on 1,000 points comes first and is not timed, because some things are compiled or loaded only once. Runs are
+    repeated until they have taken a second, and the fastest counts. SIGALRM ends the process after `limit` seconds.
     """
     prepare, essence, contestants = KERNELS[kernel]
     function = contestants[name][1]

@@ -24,14 +24,14 @@ CASES = {
     "color": ("C(64,32,64)", "cifar10"),
 }
 LOOPS = {"ours": "benchmarks.populations", "flax": "benchmarks.flax_loop", "torch": "benchmarks.torch_loop"}
-MEMBERS = (1, 10, 50)  # held at once while their memory is measured; fewer drown in how much a process takes anyway
+MEMBERS = (1, 10, 50)  # at once, to measure memory; a few members more would not show beside the process itself
 _MIB = 2**20
 _afresh = partial(afresh, JAX_PLATFORMS="cpu")
 
 
 @lru_cache(maxsize=1)
 def _trainer(architecture, dataset, formulation):
-    """A Trainer on noise; a process compiles it once."""
+    """A Trainer on noise, compiled once in each process."""
     chosen = training.Training(Architecture.parse(architecture), dataset)
     return training.Trainer(chosen, datasets.stand_in(dataset), formulation)
 
@@ -74,7 +74,7 @@ def formulations(architecture, dataset):
 
 
 def footprint(architecture, dataset, formulation, members):
-    """Bytes that training so many members at once takes: [of this process at most, as the compiler counts them]."""
+    """Bytes that training so many members at once takes: [the most that this process held, the compiler's count]."""
     held = _advance(architecture, dataset, formulation, range(members), 2)[1]
     return [held, _trainer(architecture, dataset, formulation).memory(members)]
 
@@ -88,7 +88,8 @@ def slope(members, held):
 def run(names, rounds, seconds):
     """Measure everything, each in a process of its own, the loops in turn so that what disturbs one disturbs all.
 
-    names: of CASES. Returns what `report` prints and JSON holds.
+    names: of CASES; rounds: how often each loop has its turn; seconds: how long a measurement is.
+    Returns what `report` prints and JSON holds.
     """
     installed = [who for who in LOOPS if who != "torch" or find_spec("torch")]
     results = {}
@@ -126,7 +127,7 @@ def ratio(ours, other):
 
 
 def table(results):
-    """{"header", "rows"}: text, one row for each network and loop."""
+    """{"header", "rows"} of texts, one row for each network and loop; results: as `run` collects them."""
     header = ("network", "trained by", "network-iterations/s", "ours / it", "peak memory")
     rows = []
     for result in results.values():

@@ -29,8 +29,9 @@ _MIB = 2**20
 def run(kernels, sizes, rounds, limit):
     """Measure everything, each in a process of its own, contestants in turn so that what disturbs one disturbs all.
 
-    kernels: of KERNELS; sizes: numbers of points, ascending; limit: seconds after which a contestant is stopped. Larger
-    clouds are spared to who was stopped, failed, or would be stopped if its cost grew in proportion to the points.
+    kernels: of KERNELS; sizes: numbers of points, ascending; rounds: how often each contestant has its turn at the
+    REPEATED sizes; limit: seconds after which a contestant is stopped. One that was stopped or failed, or that would be
+    stopped if its cost grew in proportion to the points, is not run on larger clouds.
     Returns what `report` prints and JSON holds; a result is a list of `contestants.measure`, or why there is none.
     """
     results = {}
@@ -95,9 +96,9 @@ def difference(result, ours):
 def table(contestants):
     """{"header", "rows"} of one kernel: text, a row for each size of the table and contestant.
 
-    contestants: {name: {points: a list of `contestants.measure`, or a str}}, ours first; REPEATED sizes are shown, or
-    else the largest. A ratio is the median over
-    rounds of the ratio within a round; the answers' difference is relative, and the largest.
+    contestants: {name: {points: a list of what `contestants.measure` returned, or a text that says why there is none}},
+    ours first. REPEATED sizes are shown, or else the largest. A ratio is the median over rounds of the ratio within a
+    round; the difference is the largest relative difference of an answer from ours.
     """
     header = ("points", "by", "seconds", "times ours", "peak memory", "difference")
     own, rows = contestants["topo"], []
@@ -144,7 +145,7 @@ def report(measured):
 
 
 def plot(measured, path):
-    """One log-log plot of cost against number of points for each kernel, as an image file."""
+    """Write an image file to `path`: for each kernel a log-log plot of seconds against the number of points."""
     from topo import figures
 
     figures.use_style()

@@ -105,7 +105,7 @@ def add_train(commands: Commands) -> None:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows, dicts with the same keys, in columns; numbers to the right."""
+    """Print rows, which are dicts with the same keys, in columns; numbers are aligned to the right."""
     texts = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts)]
     first = rows[0].values()
@@ -187,9 +187,10 @@ COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line, of sys.argv where `words` is None.
+    """Run the command line: `words`, or those of sys.argv where None.
 
-    Returns the exit status: 0; 1 where the work failed; 2 where an argument is not allowed; 130 after Ctrl-C.
+    Returns the exit status: 0; 1 where the book or a chapter failed; 2 where an argument is not allowed or a file
+    cannot be used; 130 after Ctrl-C. Words that argparse does not understand, and --help, raise SystemExit.
     """
     parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -211,7 +212,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _keep_negative_values(words: Sequence[str]) -> list[str]:
-    """Argparse takes -1e-3 for an option; a space in front keeps it a value."""
+    """Put a space before negative numbers: argparse takes "-1e-3" for an option, and " -1e-3" for a value."""
     return [f" {word}" if re.match(r"-[\d.]", word) else word for word in words]
 
 

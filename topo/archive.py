@@ -36,12 +36,12 @@ def _key(layer: Whole, iteration: Whole) -> str:
 
 
 def write(name: str, kernels: Kernels, description: Mapping[str, Any], folder: str | Path = DATA) -> Path:
-    """Write an archive and its manifest entry; both atomically, the manifest last.
+    """Write an archive and its manifest entry into `folder`; both atomically, the manifest last.
 
     name: letters, digits and hyphens.
-    kernels: of every layer and iteration, stored as float16; some may be of the first networks only.
+    kernels: by layer and iteration, stored as float16; some may be of the first networks only.
     description: what can be said in JSON about the population; kept in the manifest.
-    Returns the path. Raises ValueError where a kernel is not finite in float16.
+    Returns the path. Raises ValueError where a kernel is not finite in float16, OSError where a file cannot be written.
     """
     folder = Path(folder)
     tensors: dict[str, np.ndarray] = {}
@@ -109,7 +109,7 @@ class Archive:
         return len(self.description["members"])
 
     def iterations(self, layer: Whole = 1) -> list[int]:
-        """The batch iterations at which this layer was kept, ascending."""
+        """The iterations at which this layer was kept, ascending. Raises ValueError for a layer that is not there."""
         if layer not in self._iterations:
             raise ValueError(f"archive {self.name} has no layer {layer}; it has {self.layers}")
         return list(self._iterations[int(layer)])
@@ -140,7 +140,7 @@ class Archive:
     def filters(
         self, layer: Whole = 1, iteration: Whole | None = None, networks: Whole | None = None
     ) -> Float32[np.ndarray, "filters pixels"]:
-        """Spatial filters, network by network (section 1), as trained. Arguments and errors as in `kernels`."""
+        """Spatial filters, network by network (section 1), not normalised. Arguments and errors as in `kernels`."""
         return np.concatenate([spatial_filters(kernel) for kernel in self.kernels(layer, iteration, networks)])
 
     def clouds(
@@ -154,7 +154,7 @@ class Archive:
         return [normalize(spatial_filters(kernel)) for kernel in self.kernels(layer, iteration, networks)]
 
     def accuracy(self, iteration: Whole | None = None) -> Float64[np.ndarray, "networks"]:
-        """Test accuracy of each network, from 0 to 1.
+        """Test accuracy of each network, from 0 to 1; of the images held out where the training has `hold_out`.
 
         iteration: one at which it was measured, the last of them where None. Raises ValueError naming those.
         """

@@ -30,7 +30,10 @@ _CALLED_FROM, _OVERRIDDEN = "TOPO_CALLED_FROM", "TOPO_OVERRIDDEN"  # environment
 
 
 class BookError(RuntimeError):
-    """The book could not be made: a chapter raised, its kernel died, or Jupyter Book had a warning."""
+    """The book could not be made.
+
+    A chapter raised, its kernel died, it was edited while it was executed, or Jupyter Book had a warning.
+    """
 
 
 def chapters(root: str | Path = ROOT) -> dict[str, Path]:
@@ -54,7 +57,7 @@ def chapters(root: str | Path = ROOT) -> dict[str, Path]:
 
 
 def chapter(name: str, root: str | Path = ROOT) -> Path:
-    """The path of the chapter called `name`, such as "05-mnist", which may also be given as its file.
+    """The path of the chapter called `name`, such as "05-mnist"; the path of its notebook is taken for a name, too.
 
     "_template" is the notebook that a new chapter starts from; it is no chapter of the table of contents.
     Raises ValueError for an unknown name, with the nearest one and all that there are.
@@ -75,8 +78,10 @@ def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path,
 
     overrides: values by name, checked as in `topo.parameters.check` before anything runs.
     cwd: the folder that it runs in; where None, a copy of the chapter's own that is thrown away.
-    Returns `out`, which is written whole or not at all. Raises ValueError for a parameter or an `out` that is not
-    allowed; BookError naming chapter and cell where one raises, with what was executed beside `out` as *.failed.ipynb.
+    Returns `out`, which is written whole or not at all.
+    Raises ValueError for a parameter or an `out` that is not allowed, and as `chapter_parameters` does; BookError,
+    naming chapter and cell, where a cell raises or the kernel dies. Where a cell raises, what was executed is kept
+    beside `out` as *.failed.ipynb.
     """
     path, out, here = Path(path).resolve(), Path(out).resolve(), os.getcwd()  # papermill changes the working directory
     declared = chapter_parameters(path)
@@ -163,12 +168,12 @@ def build(
     out: folder of the pages, `_build/html` where None; a book that is there is replaced, at the very end.
     names: the chapters to execute, all where None; the others keep the outputs that they are committed with.
     jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too.
-    report: called with a line of text per chapter.
+    report: called with a line of text for each chapter, and one for the pages.
 
-    Copies are executed, in `_build/executed`; the chapters are read only, unless refreshed. Where a page in Markdown
-    shows images/NAME.png and a chapter has a figure of that name, the picture is that figure.
+    Copies are executed, in `_build/executed`; the chapters themselves change only with `refresh`. Where a page in
+    Markdown shows images/NAME.png and a chapter has a figure of that name, the picture is that figure.
     Returns `out`. Raises ValueError before anything runs where an argument or a chapter's parameters are not allowed,
-    BookError where a chapter fails (one line each) or Jupyter Book has a warning.
+    FileNotFoundError as `chapters` does, BookError where a chapter fails (one line each) or Jupyter Book has a warning.
     """
     root = Path(root).resolve()
     out = Path(out or root / "_build" / "html").resolve()
@@ -236,7 +241,7 @@ def _timed_run(path: Path, folder: Path) -> float:
 
 
 def _save_outputs(executed: Path, path: Path) -> None:
-    """Put the outputs of the executed copy into the chapter at `path`, and nothing that changes from run to run."""
+    """Put the outputs of the executed copy into the chapter at `path`, without what changes from run to run."""
     import nbformat
 
     notebook, copy = nbformat.read(path, 4), nbformat.read(executed, 4)

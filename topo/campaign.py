@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     import jax
     from distributed import Client, Future
 
-# One thread to a network, and several networks side by side, beats threads that share one network: 23 against 35 ms
-# for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors; several
-# workers cannot share an accelerator. The others make the C library keep memory that is freed instead of giving it back
-# and faulting it in again: a tenth of the time, a fifth against Dask's own setting.
+# Several networks side by side, with one thread each, are faster than threads that share one network: 23 against 35 ms
+# for a network-iteration of M(64,32,64) on two cores. NPROC is what XLA reads as the number of processors. Several
+# workers cannot share an accelerator, hence the platform. With the MALLOC_ variables the C library keeps freed memory
+# instead of returning and requesting it again, which saves a tenth of the time, and a fifth against Dask's own setting.
 WORKER_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "NPROC": "1",
@@ -54,7 +54,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
 }
 _PATIENCE = 60  # seconds without any worker after which a cluster is given up
-CHUNK = 5  # members to a unit of work on processors: what a lost worker loses, and the last ones to finish wait for
+CHUNK = 5  # members to a unit of work on processors; few, because a lost worker loses its unit
 
 
 def obtain_archive(name: str, source: str = "archive", progress: bool = False, **changes: Any) -> archive.Archive:
@@ -62,8 +62,8 @@ def obtain_archive(name: str, source: str = "archive", progress: bool = False, *
 
     source: "archive", or "train" to train it with `changes` of `topo.populations.plan`, such as networks=4,
     iterations=200, dataset="digits". A population that was trained before with the same changes goes on from its
-    checkpoints; the archive is kept apart from the committed ones, below data/cache.
-    Raises ValueError for another source, and as `topo.populations.plan`, `train` and `archive.load` do.
+    checkpoints; the archive is kept apart from the committed ones, below data/cache. progress: as for `train`.
+    Raises ValueError for another source, and as `topo.populations.plan`, `train` and `topo.archive.load` do.
     """
     if source == "archive":
         return archive.load(name)
@@ -143,7 +143,10 @@ def _advance_on_worker(unit: _Unit, topic: str) -> tuple[Population, bytes | Non
 
 @contextmanager
 def dask_client(workers: Whole, scheduler: str | None) -> "Iterator[Client]":
-    """A Dask client: of the cluster at `scheduler`, or of worker processes of one thread each on this machine."""
+    """A Dask client of the cluster at `scheduler`, or, where None, of new worker processes on this machine.
+
+    workers: how many processes, of one thread each. Raises ValueError where the scheduler does not answer.
+    """
     import dask
     from distributed import Client, LocalCluster
     from distributed.comm.addressing import parse_address, parse_host_port
@@ -194,7 +197,10 @@ def _units(
 
 
 def _members_at_once(record: dict[str, Any], networks: Whole, workers: int, preferred: Whole, memory: Number) -> int:
-    """How many members a chunk has: `preferred`, or fewer where `memory` bytes, shared by the workers, hold no more."""
+    """How many members a chunk has: `preferred`, or fewer where half of the memory holds no more.
+
+    record: of `training.measure`; memory: bytes that the workers share.
+    """
     fixed, each = record["bytes"]
     room = int(memory / 2 / workers - fixed) // max(each, 1)
     return int(max(1, min(preferred, room, networks)))
@@ -212,11 +218,14 @@ def train(
 ) -> Population:
     """Train a Plan, resuming from the checkpoints in `folder`.
 
-    On accelerators the members share all of them, in this process. Else chunks of members go to Dask workers:
+    Where JAX finds accelerators, and neither `workers` nor `scheduler` is given, the members share all of them, in this
+    process. Otherwise chunks of members go to Dask workers.
+
     workers: processes of one thread each on this machine; as many as processors where None.
-    scheduler: address of a running Dask cluster instead, such as "tcp://host:8786". Its workers need this package,
-        one thread each and WORKER_ENVIRONMENT; they find or fetch the data set, and keep checkpoints of their own in
-        topo.checkpoints.CHECKPOINTS, which $TOPO_CHECKPOINTS moves. Finished chunks are brought back into `folder`.
+    scheduler: address of a running Dask cluster to use instead, such as "tcp://host:8786". Its workers need this
+        package, one thread each and WORKER_ENVIRONMENT; they find or fetch the data set, and keep checkpoints of their
+        own in topo.checkpoints.CHECKPOINTS, which $TOPO_CHECKPOINTS moves. Finished chunks are brought back into
+        `folder`.
     chunk: members to a unit of work and to a checkpoint; where None, 5 on processors and all of them on
         accelerators, fewer where half of the memory would not hold them.
     every: iterations between checkpoints. progress: whether to show a bar with iteration, members, loss and time left.
@@ -312,7 +321,10 @@ def _machines(client: "Client") -> list[list[str]]:
 def _completed(
     client: "Client", pending: "set[Future]", meanwhile: Callable[[], object] = lambda: None
 ) -> "Iterator[Future]":
-    """Take each future out of `pending` as soon as it is done. Raises ValueError where workers are gone for long."""
+    """Yield each pending future as soon as it is done, and call `meanwhile` again and again.
+
+    Raises ValueError where there has been no worker for a minute.
+    """
     alive = time.monotonic()
     while pending:
         done = {future for future in pending if future.done()}
@@ -343,7 +355,7 @@ def _result(future: "Future", work: str) -> Any:
 
 
 def _prepare(wanted: Training) -> tuple[dict[str, Any], int]:
-    """What one worker of every machine does first: fetch the data set and check it, then measure, and see the memory.
+    """What one worker of every machine does first: fetch the data set and check it, measure, and look up the memory.
 
     Returns the answer of `training.cached_measurement`, and bytes of memory.
     """
@@ -359,7 +371,10 @@ def listing(
     """The rows of a table: what of each population is archived, and what the rest would cost here.
 
     The cost is measured: as many workers as would train measure the time of a few iterations, all at once. Where
-    members share accelerators, the time is that of two members on the first of them. All rows have the same keys.
+    members share accelerators, the time is that of two members on the first of them.
+
+    names: of POPULATIONS; folder: of the archives; workers: as many as processors where None.
+    All rows have the same keys. Raises KeyError for another name.
     """
     names, held = list(names), archive.manifest(folder)
     workers = 1 if accelerated() else int(workers or processors())
@@ -382,7 +397,7 @@ def listing(
 
 
 def _seconds_each(trainings: Sequence[Training], workers: int) -> dict[Training, float]:
-    """Seconds that a network-iteration takes one worker while all are busy, or an accelerator."""
+    """Seconds that a network-iteration takes a worker while all are busy, or an accelerator, where there is one."""
     if accelerated():
         records = {wanted: training.cached_measurement(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
@@ -406,7 +421,10 @@ def _time_one(wanted: Training, member: int, iterations: int = 8) -> float:
 
 
 def _cost(seconds: float, workers: int, have: tuple[int, int], goal: tuple[Whole, Whole]) -> float:
-    """Seconds from one scale, (networks, iterations), to another; no more workers can help than there are chunks."""
+    """Seconds to train from the scale `have`, (networks, iterations), to the scale `goal`.
+
+    seconds: for a network-iteration. No more workers can help than there are chunks.
+    """
     missing = max(0, goal[0] * goal[1] - min(have[0], goal[0]) * min(have[1], goal[1]))
     return missing * seconds / min(workers, ceil(goal[0] / CHUNK))
 

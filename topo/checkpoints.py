@@ -1,4 +1,4 @@
-"""A trained population, and its members on their way: snapshots and checkpoint files.
+"""A trained population, and chunks of its members while they are trained: snapshots and checkpoint files.
 
 Knows states, members and files; must not know how a network is trained, nor which populations the paper needs.
 """
@@ -36,9 +36,10 @@ Report = Callable[[int, np.ndarray], object]  # called with the iteration reache
 
 
 class Population(NamedTuple):
-    """What training leaves.
+    """A trained population, or a part of one.
 
-    kernels: by layer and iteration; accuracy: of the test images, by iteration.
+    members: their numbers. kernels: by layer and iteration. accuracy: from 0 to 1, by iteration, of the test images or
+    of those held out.
     left_out: {member: iteration} of the members that are not in the population, and when this was found out: their loss
     was no longer finite, or a weight was too large for float16, in which archives are kept.
     hardware: what computed it, in words.
@@ -53,18 +54,25 @@ class Population(NamedTuple):
     seconds: float
 
     def filters(self, layer: Whole = 1, iteration: Whole | None = None) -> Float32[np.ndarray, "filters pixels"]:
-        """Spatial filters, network by network. iteration: one that was kept, the last one where None."""
+        """Spatial filters, network by network, not normalised.
+
+        iteration: one that was kept, the last one where None. Raises KeyError for a layer or iteration that was not.
+        """
         snapshots = self.kernels[int(layer)]
         kernels = snapshots[max(snapshots) if iteration is None else int(iteration)]
         return np.concatenate([spatial_filters(kernel) for kernel in kernels])
 
 
 class Chunk:
-    """Some members of a population on their way: states, snapshots and accuracies, kept in one checkpoint file.
+    """Some members of a population while they are trained: states, snapshots and accuracies, kept in a checkpoint file.
 
     Whenever a checkpoint is due, members whose loss is not finite or whose weights are too large for float16 are noted
-    in `left_out`, as {member: iteration}; the others go on. A longer run keeps what a shorter one needs, so that a
-    checkpoint never goes back.
+    in `left_out`, as {member: iteration}; the others go on. A checkpoint is never replaced by one of an earlier
+    iteration: a run to fewer iterations than it has reached takes the snapshots that it holds.
+
+    trainer: what trains them; members: their numbers; checkpoint: the file, from which training goes on where it is
+    there; None for no file.
+    Raises ValueError where the checkpoint is damaged, or was written with another configuration or other members.
     """
 
     iteration: int
@@ -158,8 +166,9 @@ class Chunk:
     ) -> "Chunk":
         """Train on to `iterations`, keep kernels and test accuracies at `snapshots`, and return this chunk.
 
-        A checkpoint is written after every `every` iterations. Snapshots that were passed without being kept are
-        computed once more from the start, beside what is there.
+        A checkpoint is written at snapshots, multiples of `every` iterations, and the end. Snapshots that were passed
+        without being kept are computed once more from the start, beside what is there. report: as for
+        `topo.training.Trainer.advance`. Raises OSError as `write` does.
         """
         if self.missed(snapshots):
             self._catch_up(self.missed(snapshots), every, report)
@@ -201,7 +210,7 @@ class Chunk:
             self.left_out.setdefault(int(member), self.iteration)
 
     def population(self, snapshots: Sequence[Whole]) -> Population:
-        """The Population of this chunk's members, as it was at `snapshots`, the last of which was the end."""
+        """The Population of this chunk's members at `snapshots`, which were kept; the last is the end of training."""
         left_out = {member: iteration for member, iteration in self.left_out.items() if iteration <= max(snapshots)}
         whole = np.array([member not in left_out for member in self.members])
         layers = self.trainer.training.architecture.layers
@@ -271,7 +280,7 @@ def join(populations: Iterable[Population]) -> Population:
 
 
 def checkpoint_path(training: Training, members: Sequence[int], folder: str | Path = CHECKPOINTS) -> Path:
-    """Path of the checkpoint file of some members; its name is made of the configuration and the members."""
+    """Path of the checkpoint file of some members, named after the configuration and the first and the last of them."""
     identity = hashlib.sha256(json.dumps(training.describe(), sort_keys=True).encode()).hexdigest()[:12]
     name = f"{training.dataset}-{training.architecture.slug}-{identity}"
     return Path(folder) / name / f"members-{members[0]:04d}-{members[-1]:04d}.safetensors"
@@ -280,7 +289,8 @@ def checkpoint_path(training: Training, members: Sequence[int], folder: str | Pa
 def check_snapshots(networks: Whole, iterations: Whole, snapshots: Iterable[Whole]) -> tuple[Whole, ...]:
     """Snapshots as an ascending tuple, the last iteration among them.
 
-    Raises ValueError for networks < 1, negative iterations, or a snapshot outside 0..iterations.
+    Raises TypeError where networks or iterations is no whole number, ValueError for networks < 1, negative iterations,
+    or a snapshot outside 0..iterations.
     """
     check_whole(networks, "networks", 1)
     check_whole(iterations, "iterations", 0)

@@ -31,12 +31,12 @@ def as_numbers(values: object, name: str, ndim: int, axes: str) -> np.ndarray:
 
 
 def working_dtype(dtype: np.dtype) -> type[np.floating]:
-    """float32 for floats of 4 bytes or fewer, float64 for everything else: what topo computes an array in."""
+    """The dtype of a cloud that is made of numbers of `dtype`: float32 for floats of 4 bytes or fewer, else float64."""
     return np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64
 
 
 def as_points(points: object, name: str = "points") -> Points:
-    """A point cloud, checked and made contiguous; every function of topo that takes points begins with it.
+    """A point cloud, checked and made contiguous; the functions of topo that take points begin with it.
 
     points: (n, d) array-like of real numbers, n >= 1, d >= 1, all finite; name: how messages call it.
     Returns a C-contiguous array: float32 for float32 and float16 input, float64 for everything else.
@@ -49,7 +49,7 @@ def as_points(points: object, name: str = "points") -> Points:
 def check_whole(value: object, name: str, low: Whole, high: Whole | None = None, because: str = "") -> None:
     """Raise TypeError unless `value` is a whole number, ValueError unless low <= value <= high (None: no bound).
 
-    name: how messages call it; because: what they add, such as where the bounds come from.
+    name: how messages call it; because: a reason that messages end with, such as where the bounds come from.
     """
     allowed = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
     message = f"{name} = {value!r} must be {allowed}" + (f": {because}" if because else "")

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 LEAF = 64
 _AT_ONCE = 512  # points whose coordinates and distances fit in the cache
-_compiled = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})  # infinity pads a leaf
+# Without "ninf", because leaves are filled up with infinity.
+_compiled = njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
 _compiled_in_order = njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})  # sums round alike on every processor
 
 
 @_compiled_in_order
 def approach(columns: Float64[np.ndarray, "dim points"], row: int, squared: Float64[np.ndarray, "points"]) -> None:
-    """Bring the squared distances of points to the nearest of some down to the squared distances to point `row`."""
+    """Lower `squared` to the squared distance of each point to point `row`, where that is less."""
     sums = np.empty(_AT_ONCE)
     for start in range(0, len(squared), _AT_ONCE):
         nearest = squared[start : start + _AT_ONCE]
@@ -42,9 +43,9 @@ def approach(columns: Float64[np.ndarray, "dim points"], row: int, squared: Floa
 def witness(
     excess: Float64[np.ndarray, "witnesses landmarks"], times: Float64[np.ndarray, "landmarks landmarks"]
 ) -> None:
-    """Bring times[a, b], a < b, down to the least max(excess[z, a], excess[z, b]) over all z.
+    """Lower times[a, b], for a < b, to the least max(excess[z, a], excess[z, b]) over all witnesses z, if that is less.
 
-    Four witnesses at a time, so that times are fetched and stored a quarter as often.
+    Four witnesses are taken at a time, so that times are fetched and stored a quarter as often.
     """
     count, landmarks = excess.shape
     for z in range(0, count - 3, 4):
@@ -66,7 +67,7 @@ def witness(
 
 @_compiled
 def boxes_to_boxes(leaves: "_Leaves", a: int, squared: Float64[np.ndarray, "leaves"]) -> None:
-    """Squared distances from the box of leaf `a` to the boxes of all leaves."""
+    """Fill `squared` with the squared distances from the box of leaf `a` to the boxes of all leaves."""
     squared[:] = 0
     for axis in range(len(leaves.low)):
         low, high = leaves.low[axis, a], leaves.high[axis, a]
@@ -77,7 +78,7 @@ def boxes_to_boxes(leaves: "_Leaves", a: int, squared: Float64[np.ndarray, "leav
 
 @_compiled
 def points_to_box(leaves: "_Leaves", a: int, b: int, squared: Float64[np.ndarray, "64"]) -> None:
-    """Squared distances from the points of leaf `a` to the box of leaf `b`."""
+    """Fill `squared` with the squared distances from the points of leaf `a` to the box of leaf `b`."""
     points = leaves.blocks[a]
     squared[:] = 0
     for axis in range(len(points)):
@@ -94,7 +95,10 @@ def point_to_points(
     others: Float64[np.ndarray, "dim 64"],
     squared: Float64[np.ndarray, "64"],
 ) -> float:
-    """Squared distances of point i to the others; returns the least. Four coordinates a pass save memory traffic."""
+    """Fill `squared` with the squared distances of point i to the others, and return the least.
+
+    Four coordinates are taken at a time, which saves memory traffic.
+    """
     d = len(points)
     axis = d % 4
     squared[:] = 0
@@ -203,13 +207,13 @@ def nearest_elsewhere(
     partner: Int64[np.ndarray, "points"],
     best: Float64[np.ndarray, "points"],
 ) -> None:
-    """Find the nearest point of another component for each point, where it may be the nearest to the whole component.
+    """Find the nearest point of another component for each point whose distance to it may be its component's least.
 
-    component: of every row in the order of the leaves, padded; whole: the component of every leaf, -1 where a leaf
-    holds several; largest: the component that is left out. squared, partner: by row, what earlier rounds found, a lower
-    bound and the row where it was reached, or -1. best: by component, the nearest so far. The last three arguments are
-    brought up to date. Threads share `best`: where one overwrites the value of another, a bound is looser and nothing
-    else changes.
+    first, last: the range of leaves whose points are looked at. component: of every row in the order of the leaves,
+    padded; whole: the component of every leaf, -1 where a leaf holds several; largest: the component that is left out.
+    squared, partner: by row, what earlier rounds found, a lower bound and the row where it was reached, or -1.
+    best: by component, the nearest so far. The last three arguments are brought up to date. Threads share `best`: where
+    one overwrites the value of another, a bound is looser and nothing else changes.
     """
     to_boxes, to_box, to_points = np.empty(len(leaves.blocks)), np.empty(LEAF), np.empty(LEAF)
     limit = np.empty(LEAF)
@@ -295,7 +299,7 @@ def merge_in_order(
 def unite(
     component: Int64[np.ndarray, "points"], rows: Int64[np.ndarray, "rows"], partner: Int64[np.ndarray, "points"]
 ) -> Bool[np.ndarray, "rows"]:
-    """Join the components of every row and its partner, in this order, and return which of them were still two."""
+    """Join the components of each row and its partner, in this order; return for which rows the two were different."""
     joins = np.zeros(len(rows), np.bool_)
     for number, row in enumerate(rows):
         a, b = root(component, row), root(component, partner[row])
@@ -308,10 +312,11 @@ def unite(
 
 @_compiled
 def chained(points: Float64[np.ndarray, "dim points"], limit: float) -> Int64[np.ndarray, "points"]:
-    """Label the points by cluster. One cluster grows at a time, and distances are measured only to free points.
+    """Label the points by cluster: points are joined whose squared distance is at most `limit`.
 
-    `columns` holds the points that are in no cluster yet. A point that is reached is moved to infinity there, and once
-    half of `columns` is at infinity, that half is taken out.
+    One cluster grows at a time, and distances are measured only to the points that are in no cluster yet, which are in
+    `columns`. A point that is reached is moved to infinity there, and once half of `columns` is at infinity, that half
+    is taken out.
     """
     d, count = points.shape
     labels, reached, hits = np.full(count, -1), np.empty(count, np.int64), np.empty(count + 1, np.int64)

@@ -1,6 +1,6 @@
 """Data sets: which files they have, what is in them, how they are parsed.
 
-Knows file formats, checksums and classes; must not know about networks or training, nor how a file is had.
+Knows file formats, checksums and classes; must not know about networks or training, nor how a file is fetched.
 """
 
 import gzip
@@ -20,7 +20,7 @@ _GRAY = (0.2989, 0.5870, 0.1140)  # of red, green and blue; MATLAB's and TensorF
 
 
 class Dataset(NamedTuple):
-    """Images whose values lie from 0 to 255, and the numbers of their classes.
+    """Images whose values lie from 0 to 255, uint8 or float32, and their labels, which are numbers of classes.
 
     classes: how many there are; a label is a whole number from 0 to classes - 1. A network has as many outputs.
     """
@@ -34,7 +34,10 @@ class Dataset(NamedTuple):
 
 
 def check_labels(data: Dataset) -> None:
-    """Raise ValueError where a label of `data`, of training or testing, is no whole number from 0 to classes - 1."""
+    """Raise ValueError where a label of `data`, of training or testing, is no whole number from 0 to classes - 1.
+
+    Raises TypeError or ValueError where `classes` is no whole number above 0.
+    """
     check_whole(data.classes, "classes", 1)
     for part, labels in (("training", data.train_labels), ("test", data.test_labels)):
         outside = np.asarray(labels)[~np.isin(labels, np.arange(data.classes))]
@@ -137,14 +140,17 @@ def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
 
 
 def mnist(download: bool = True) -> Dataset:
-    """MNIST: 60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges). Raises as `find` does."""
+    """MNIST: 60,000 training and 10,000 test images of 28x28 (LeCun, Cortes, Burges).
+
+    download, errors: as for `topo.remote.find`.
+    """
     return _idx_dataset("mnist", MNIST, download)
 
 
 def fashion_mnist(download: bool = True) -> Dataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28, ten kinds of clothes (Xiao et al. 2017).
 
-    Raises as `find` does.
+    download, errors: as for `topo.remote.find`.
     """
     return _idx_dataset("fashion-mnist", FASHION_MNIST, download)
 
@@ -172,7 +178,7 @@ def digits() -> Dataset:
 def cifar10(download: bool = True) -> Dataset:
     """CIFAR-10: 50,000 training and 10,000 test images of 32x32 in colour (Krizhevsky 2009), from the binary version.
 
-    Raises as `find` does.
+    download, errors: as for `topo.remote.find`.
     """
     batches = [_cifar_batch(find(CIFAR10[name], download)) for name in CIFAR10]
     images, labels = (np.concatenate(parts) for parts in zip(*batches[:-1]))
@@ -191,7 +197,10 @@ def gray(images: Real[np.ndarray, "images height width 3"]) -> Float32[np.ndarra
 
 
 def cifar10_gray(download: bool = True) -> Dataset:
-    """CIFAR-10 in gray, see `gray` (section 5.2.1). The images are float32. Raises as `find` does."""
+    """CIFAR-10 in gray, see `gray` (section 5.2.1). The images are float32.
+
+    download, errors: as for `topo.remote.find`.
+    """
     colour = cifar10(download)
     train, test = (gray(images) for images in (colour.train_images, colour.test_images))
     return Dataset("cifar10-gray", train, colour.train_labels, test, colour.test_labels)
@@ -199,7 +208,7 @@ def cifar10_gray(download: bool = True) -> Dataset:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of images: how it is had, and what is known of it before it is there.
+    """A data set of images: how it is loaded, and what is known of it before its files are there.
 
     load: function without arguments that returns its Dataset; shape: of the training images, (count, height, width,
     channels); dtype: of the images; classes: how many, the labels are 0 to classes - 1;
@@ -239,7 +248,7 @@ def source(name: str) -> Source:
 def load(name: str) -> Dataset:
     """The Dataset called `name`, one of SOURCES.
 
-    Raises ValueError for another name or where a label is none of the classes, and as `find` does.
+    Raises ValueError for another name or where a label is none of the classes, and as `topo.remote.find` does.
     """
     known = source(name)
     data = known.load()._replace(classes=known.classes)
@@ -248,9 +257,10 @@ def load(name: str) -> Dataset:
 
 
 def stand_in(name: str) -> Dataset:
-    """Noise in the shape and the number format of the data set called `name`, to measure times without having it.
+    """Noise in the shape and the dtype of the training images of a data set, to measure times without its files.
 
-    It has as many classes. Raises ValueError for a name that is not in SOURCES.
+    500 random images are repeated; the test images are these 500. It has as many classes as the data set called `name`.
+    Raises ValueError for a name that is not in SOURCES.
     """
     known = source(name)
     count, *shape = known.shape
@@ -261,11 +271,11 @@ def stand_in(name: str) -> Dataset:
 
 
 def natural_patches(name: str, download: bool = True) -> Float64[np.ndarray, "points 8"]:
-    """3x3 patches of natural images (Carlsson, Ishkhanov, de Silva, Zomorodian 2008), after van Hateren.
+    """3x3 patches of natural images (Carlsson, Ishkhanov, de Silva & Zomorodian 2008), of van Hateren's photographs.
 
     name: "n50000" (50,000 high-contrast patches), "X(300,30)" or "X(15,30)" (dense cores of 15,000).
     Returns coordinates in the DCT basis of Lee, Pedersen and Mumford 2003, see `topo.spaces.dct_basis`.
-    Raises ValueError for another name, and as `find` does.
+    Raises ValueError for another name. download, further errors: as for `topo.remote.find`.
     """
     from scipy.io import loadmat
 
@@ -293,9 +303,9 @@ def photograph(name: str) -> Float64[np.ndarray, "427 640"]:
 
 
 def photograph_patches(n: Whole, seed: Seed, names: Sequence[str] = PHOTOGRAPHS) -> Float64[np.ndarray, "points 9"]:
-    """n random 3x3 patches of high contrast out of photographs, as many of each (after Lee, Pedersen & Mumford 2003).
+    """n random 3x3 patches of high contrast out of photographs, shared evenly (after Lee, Pedersen & Mumford 2003).
 
-    From each photograph five times as many are drawn, no two from the same place, and the fifth of the largest D-norm
+    From each photograph five times its share are drawn, no two from the same place, and the fifth of the largest D-norm
     is kept: |p|_D^2 is the sum of (p_i - p_j)^2 over horizontal and vertical neighbours i, j. Unlike theirs, the gray
     levels stay as they are stored: a photograph's 8 bits are no measurement of light, and their logarithm would
     mostly magnify how the dark ones were rounded.

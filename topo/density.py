@@ -53,7 +53,7 @@ def kth_neighbor_distance(
 
 
 def densest_indices(points: PointsLike, k: Whole, p: Number) -> Int64[np.ndarray, "kept"]:
-    """Rows of the floor(p*n) densest points, densest first; on ties the lower row comes first.
+    """Row numbers of the floor(p*n) densest points, densest first; on ties the lower row comes first.
 
     Arguments and errors as for `densest`.
     """

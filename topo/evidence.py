@@ -61,10 +61,11 @@ class Loops:
     bar and no other. With a floor of 0.05, a ratio of 3 asks for bars of 0.15, for points of norm 1; that is about as
     long as the longest bars of untrained filters.
 
-    landmarks: of the lazy witness complex (section 2); a cloud of fewer points takes all of them.
-    nu: as for `topo.persistence.lazy_witness_times`.
-    floor: the least length that a bar is compared with, in the unit of the points; 0 compares with the next bar only.
-    least: the smallest ratio that counts as a loop; most: how many loops are counted at most.
+    landmarks: how many the lazy witness complex has (section 2), 1 or more; a cloud of fewer points takes all of them.
+    nu: as for `topo.persistence.lazy_witness_times`, or the number of landmarks where that is smaller.
+    floor: the least length that a bar is compared with, in the unit of the points, 0 or more; 0 compares with the next
+    bar only.
+    least: the smallest ratio that counts as a loop, 1 or more; most: how many loops are counted at most, 1 or more.
     Raises TypeError or ValueError for a value out of range.
 
     >>> circle = np.stack([np.cos(np.arange(300)), np.sin(np.arange(300))], axis=1)
@@ -98,7 +99,8 @@ class Loops:
         """How much longer the `loops`-th longest bar of dimension 1 is than the next one, or than the floor.
 
         cloud: points, or their barcode; loops: 1 or more.
-        Returns a number without unit, 0 where there are fewer than `loops` bars.
+        Returns a number without unit: 0 where there are fewer than `loops` bars, 1 where both bars never die, infinity
+        where only the longer never dies or, with a floor of 0, there is no next bar.
         Raises TypeError or ValueError for another `loops`, and as `barcode` does.
         """
         check_whole(loops, "loops", 1)
@@ -113,7 +115,7 @@ class Loops:
     def clearest(self, cloud: PointsLike | Barcode) -> tuple[int, float]:
         """The number of loops, from 1 to `most`, whose ratio is largest, and that ratio.
 
-        Of several numbers with the same ratio it is the smallest.
+        Of several numbers with the same ratio it is the smallest. cloud, errors: as for `ratio`.
         """
         bars = self._bars(cloud)
         ratios = [self.ratio(bars, loops) for loops in range(1, self.most + 1)]
@@ -122,7 +124,7 @@ class Loops:
     def count(self, cloud: PointsLike | Barcode) -> int:
         """How many loops a cloud has: the number whose ratio is largest, and 0 where that ratio is below `least`.
 
-        cloud: points, or their barcode.
+        cloud, errors: as for `ratio`.
 
         >>> Loops().count({1: np.array([[0.0, 0.45], [0.0, 0.39], [0.0, 0.36], [0.0, 0.03]])})
         3
@@ -131,7 +133,10 @@ class Loops:
         return loops if ratio >= self.least else 0
 
     def longest(self, cloud: PointsLike | Barcode) -> tuple[float, float]:
-        """Birth and length of the longest bar of dimension 1; (inf, 0.0) where there is no bar."""
+        """Birth and length of the longest bar of dimension 1, in the unit of the points, or (inf, 0.0) without a bar.
+
+        cloud, errors: as for `ratio`.
+        """
         bars = self._bars(cloud)[1]
         return (float(bars[0, 0]), float(bars[0, 1] - bars[0, 0])) if len(bars) else (inf, 0.0)
 
@@ -156,7 +161,7 @@ class Loops:
     def grid(
         self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number], loops: Whole = 1
     ) -> Float64[np.ndarray, "ks ps"]:
-        """`ratio` of every filtration of a grid. Arguments and errors as in `barcodes`."""
+        """`ratio` of every filtration of a grid. Arguments and errors as in `barcodes`; loops: as for `ratio`."""
         bars = self.barcodes(points, ks, ps)
         return np.vectorize(lambda each: self.ratio(each, loops), otypes=[float])(bars)
 
@@ -177,8 +182,8 @@ class Loops:
         The largest of many ratios is large by chance, too. A cloud that did not choose the filtration has no such
         advantage.
 
-        choosing, judging: the two clouds; ks, ps: the grid to choose from, the ks as they are meant for `choosing`, of
-        which `judging` gets the same share of its points; loops: as for `ratio`.
+        choosing, judging: the two clouds; ks, ps: the grid to choose from, where the ks are for `choosing` and the one
+        chosen is scaled to `judging` by `scaled_k`; loops: as for `ratio`.
         Raises TypeError or ValueError as `barcodes` and `ratio` do.
         """
         choosing, judging = as_points(choosing, "choosing"), as_points(judging, "judging")
@@ -199,8 +204,8 @@ class Loops:
     ) -> list[Verdict]:
         """`hold_out` for random halves of the networks: one half chooses the filtration, the other half is judged.
 
-        clouds: one for each network, two or more; ks: for all the points together; draws: how many times the networks
-        are halved, 1 or more; the rest as for `hold_out`.
+        clouds: one for each network, two or more; ks: for all the points together, scaled to each half by `scaled_k`;
+        draws: how many times the networks are halved, 1 or more; seed: of the draws; the rest as for `hold_out`.
         Returns a verdict for each draw. Raises TypeError or ValueError as `over_networks` and `hold_out` do.
         """
         clouds = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
@@ -251,15 +256,15 @@ def over_networks(
 
     Every draw takes a share of the networks without replacement, with all their points. A bootstrap would draw with
     replacement: a network drawn twice puts each of its points on top of a copy, and the k-th neighbour then measures
-    the copies. For a mean, halves of a population spread as much as the mean of the whole population is uncertain;
-    other statistics of a half may also lie lower or higher than those of the whole. A statistic that filters by
+    the copies. Means of halves of a population spread as much as the mean of the whole population is uncertain. Other
+    statistics of a half may also lie lower or higher than those of the whole. A statistic that filters by
     density should scale k with its points, as `scaled_k` does.
 
     clouds: one for each network, two or more, which may differ in their number of points.
     statistic: a function of one cloud, the points of the drawn networks in ascending order of the networks, to a number
     or an array.
     draws: 1 or more; share: of the networks, above 0 and below 1, rounded to one network at least and to all but one
-    at most.
+    at most; seed: of the draws.
     Returns the statistic of each draw.
     Raises TypeError or ValueError for arguments out of range, and what `statistic` raises.
 
@@ -330,6 +335,7 @@ def peak_means(points: PointsLike, peaks: Rows, k: Whole) -> Float[np.ndarray, "
     """The mean filter at each peak of a density: of the point and its k nearest, centred and normalised.
 
     points: n of them, centred and of unit norm; peaks: rows of `points`; k: 1 <= k < n.
+    A mean without contrast is left out, as by `topo.filters.normalize`.
     Raises TypeError or ValueError for another k, and as `topo.checks.as_points` does.
     """
     points = as_points(points)
@@ -351,6 +357,6 @@ def _merged_peaks(
     distances, nearest = cKDTree(points, leafsize=64).query(points, k + 1, workers=-1)
     starts = np.arange(0, nearest.size + 1, k + 1)
     joined = csr_matrix((np.ones(nearest.size, bool), nearest.ravel(), starts), shape=(len(points),) * 2)
-    joined += joined.T  # among each other's k nearest, one way or the other
+    joined += joined.T  # where either is among the k nearest of the other
     rho = distances[:, -1].copy()
     return rho, *merge_peaks(rho, joined.indptr, joined.indices, least)

@@ -16,7 +16,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed
+    for left in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink()

@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def scale(filters: Whole, k: Whole = 100, p: Number = 0.1) -> tuple[int, Number]:
-    """The density filtration for a layer of so many filters: (k, p).
+    """The density filtration for a layer of so many filters, two or more: (k, p).
 
     k: for 32,768 filters; the layer gets the same share of its own number, 5 at least. p: the fraction kept; where it
     would keep fewer than 200 filters, 200 are kept, or all that there are. The defaults are ours: the paper's values
@@ -87,9 +87,9 @@ def inspect(
     large a ratio) / (1 + draws). Distances are medians over the core, beside those of random filters.
 
     layers: names or numbers from 1, all where None; k, p: as for `scale`; resolution, gain: as for
-    `topo.mapper.mapper_graph`; report: called with each layer's name.
-    Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, and layers of few filters,
-    are skipped with a reason.
+    `topo.mapper.mapper_graph`; most: 50 or more; draws: 1 or more; report: called with each layer's name.
+    Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, and layers of fewer than 50
+    filters that are not constant, are skipped with a reason.
     Raises TypeError or ValueError for arguments out of range, and as `Weights.kernel` does.
     """
     scale(REFERENCE, k, p)
@@ -210,7 +210,10 @@ def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path)
 
 
 def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:
-    """A layer's barcode and, beside it, its Mapper graph. Raises ValueError for a layer that was skipped."""
+    """A layer's barcode and, beside it, its Mapper graph. Raises ValueError for a layer that was skipped.
+
+    thumbnails: the most filters to draw beside the graph.
+    """
     if finding.barcode is None or finding.graph is None or finding.core is None:
         raise ValueError(f"layer {finding.row['layer']} was skipped: there is nothing to draw")
     drawn = figures.Figure((10, 4), layout="constrained")

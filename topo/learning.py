@@ -54,10 +54,10 @@ def graphs(cores: Cores, resolution: Whole = 30, gain: Number = 3) -> dict[str, 
 
 
 class Judgement(NamedTuple):
-    """How far the loops that random halves of the networks choose are found in the other halves.
+    """How clear a loop is in random halves of the networks, at filtrations that the other halves chose.
 
     ratios: of the halves that did not choose, see `topo.evidence.Loops.ratio`; lengths: of the longest and of the next
-    bar of dimension 1, 0 where there is none.
+    bar of dimension 1 of these halves, in the unit of the points, 0 where there is none.
     """
 
     iterations: Int64[np.ndarray, "times"]
@@ -88,7 +88,8 @@ def judge(
 ) -> Judgement:
     """At every iteration random halves of the networks choose the filtration, and the other halves are judged there.
 
-    clouds: of `clouds_by_iteration`; the rest as for `topo.evidence.Loops.hold_outs`, whose errors it raises.
+    clouds: of `clouds_by_iteration`; ks, ps, draws: as for `topo.evidence.Loops.hold_outs`, whose errors it raises;
+    loops: how ratios are measured.
     """
     verdicts = [loops.hold_outs(each, ks, ps, draws=draws) for each in clouds.values()]
     ratios = np.array([[verdict.ratio for verdict in each] for each in verdicts]).T
@@ -113,10 +114,13 @@ def loop_of_circle(
     sectors: Whole = 16,
     near: Number = 0.6,
 ) -> list[tuple[float, float] | None]:
-    """The longest bar of a core, of its patches on a circle, and of its other patches: whether the circle has the loop.
+    """The longest bar of a core, of its patches on a circle, and of its other patches.
 
-    A bar is birth and length, as `topo.evidence.Loops.longest` returns it, and None where there are fewer than two
-    patches. sectors, near: as for `topo.spaces.circle_sectors`, which raises the errors.
+    If a loop lies along the circle, its bar is found in the second, too, and not in the third. A bar is birth and
+    length, as `topo.evidence.Loops.longest` returns it, and None where there are fewer than two patches.
+
+    core: centred and of unit norm; loops: how bars are measured; circle, sectors, near: as for
+    `topo.spaces.circle_sectors`, which raises the errors.
     """
     on = spaces.circle_sectors(core, circle, sectors, near) >= 0
     return [loops.longest(part) if len(part) > 1 else None for part in (core, core[on], core[~on])]
@@ -127,8 +131,9 @@ def straight_edge_clusters(
 ) -> tuple[int, int]:
     """How many clusters a cloud has, and how many of the four straight edges are among them.
 
-    k: for 6,400 filters, scaled to the cloud; depth: as for `topo.evidence.density_clusters`, which raises the errors;
-    alike: the least cosine between the mean of a cluster's peak and an edge.
+    points: centred and of unit norm; k: for 6,400 filters, scaled to the cloud; depth: as for
+    `topo.evidence.density_clusters`, which raises the errors; alike: the least cosine between the mean of a cluster's
+    peak and an edge.
     """
     k = scaled_k(k, len(points))
     peaks = density_clusters(points, k, depth)[1]

@@ -68,8 +68,8 @@ def mapper_graph(
     Returns a graph with giotto-tda's attributes: of vertices "pullback_set_label" (the bin, int),
     "partial_cluster_label" (the cluster in the bin, int) and "node_elements" (rows of its points, an ascending int64
     array); of edges "weight" (the number of points shared, int).
-    Raises TypeError or ValueError for an argument out of range, and as `Lens`, `VarianceNormalizer` and
-    `as_points` do.
+    Raises TypeError or ValueError for an argument out of range, and as `Lens`, `IntervalCover`, `VarianceNormalizer`
+    and `topo.checks.as_points` do.
     """
     view, bins, scale, clusters, nerve = _steps(resolution, gain, lens, cover, metric, threshold)
     points = _as_cloud(points)
@@ -166,7 +166,7 @@ class VarianceNormalizer(BaseEstimator, TransformerMixin):
         return self
 
     def transform(self, points: PointsLike) -> Float64[np.ndarray, "points dim"]:
-        """The points, every column divided by its variance."""
+        """The points, every column divided by its variance. Raises as `topo.checks.as_points` does."""
         return as_points(points) / self.variance_
 
 
@@ -195,7 +195,10 @@ class Lens(BaseEstimator, TransformerMixin):
         self.lens = lens
 
     def fit(self, points: PointsLike, y: object = None) -> "Lens":
-        """Find the principal axes of two points or more. Raises ValueError where "pca" finds the points on a line."""
+        """Find the principal axes of two points or more.
+
+        Raises ValueError where "pca" finds the points on a line, for another text, and for one point.
+        """
         _check_lens(self.lens)
         points = _as_cloud(points)
         if isinstance(self.lens, str):
@@ -210,7 +213,7 @@ class Lens(BaseEstimator, TransformerMixin):
         return self
 
     def transform(self, points: PointsLike) -> Float64[np.ndarray, "points lenses"]:
-        """The values of the points. Raises ValueError where there are too few or too many."""
+        """The values of the points. Raises ValueError where there are not one, two or three for each."""
         points = as_points(points).astype(np.float64, copy=False)
         if isinstance(self.lens, str):
             return (points - self.mean_) @ self.components_.T
@@ -245,7 +248,7 @@ class IntervalCover(BaseEstimator, TransformerMixin):
         self.resolution, self.gain, self.kind = resolution, gain, kind
 
     def fit(self, lens: Values, y: object = None) -> "IntervalCover":
-        """Cut the range of each lens. Raises ValueError for a constant lens, and for parameters out of range."""
+        """Cut the range of each lens. Raises TypeError or ValueError for a constant lens or parameters out of range."""
         _check_cover(self.resolution, self.gain, self.kind)
         columns = self._as_lens(lens)
         self._values = [np.unique(values) for values in columns.T]
@@ -307,8 +310,9 @@ def _distinct_columns(columns: csc_matrix) -> csc_matrix:
 def merge_heights(points: PointsLike) -> Float64[np.ndarray, "heights"]:
     """The distances at which single linkage joins the clusters of a whole cloud: the edges of its spanning tree.
 
-    points: two or more, in the metric's scale. Returns distances in ascending order.
-    Exact; memory grows linearly in the number of points, time a little faster: seconds for 200,000 points.
+    points: two or more, already divided by `VarianceNormalizer` where the metric is VNE.
+    Returns distances in ascending order. Exact; memory grows linearly in the number of points, time a little faster:
+    seconds for 200,000 points. Raises ValueError for one point, and as `topo.checks.as_points` does.
     """
     return spanning_tree_lengths(_as_cloud(points))
 
@@ -327,9 +331,9 @@ def linkage_threshold(points: PointsLike, gap: Number = 1.75) -> float:
     own heights would not. The paper's heuristic is not published. This one is ours: on noisy circles, clusters, natural
     patches and VGG19's filters, small holes appear in the graph towards 1.5, and clusters run together towards 2.
 
-    points: two or more, in the metric's scale; gap: above 1.
-    Returns a distance in the unit of the points. Raises TypeError or ValueError for another gap, and as `as_points`
-    does.
+    points: as for `merge_heights`; gap: above 1.
+    Returns a distance in the unit of the points, 0 where all of them coincide.
+    Raises TypeError or ValueError for another gap, and as `merge_heights` does.
     """
     check_number(gap, "gap", 1, "a factor", above=True)
     heights = merge_heights(points)
@@ -342,9 +346,12 @@ def linkage_threshold(points: PointsLike, gap: Number = 1.75) -> float:
 
 
 class SingleLinkage(BaseEstimator, TransformerMixin):
-    """Single linkage inside every bin, cut at one distance: in a bin, chains of steps up to it make a cluster.
+    """Single linkage inside every bin, cut at one distance, the same for all bins.
 
-    threshold: distance, or None for `linkage_threshold` of the whole cloud.
+    Two points of a bin are in one cluster where a chain of its points leads from one to the other in steps up to the
+    threshold.
+
+    threshold: distance, 0 or more, or None for `linkage_threshold` of the whole cloud.
     After `fit`: threshold_, the distance.
     """
 
@@ -354,8 +361,10 @@ class SingleLinkage(BaseEstimator, TransformerMixin):
         self.threshold = threshold
 
     def fit(self, X: Sequence[Any], y: object = None) -> "SingleLinkage":
-        """Find the threshold for X, which is a pair: the points, and a matrix of bool, sparse or not, whose columns are
-        the bins and whose rows the points.
+        """Find the threshold for X.
+
+        X: a pair, the points and a matrix of bool, sparse or not, with a row for each point and a column for each bin.
+        Raises TypeError or ValueError for a threshold out of range, and as `linkage_threshold` does.
         """
         _check_threshold(self.threshold)
         self.threshold_ = linkage_threshold(X[0]) if self.threshold is None else float(self.threshold)

@@ -1,10 +1,11 @@
-"""Exact nearest neighbours, the spanning tree, chains and witnesses of a point cloud, compiled by numba.
+"""Exact nearest neighbours, spanning tree, single linkage and density peaks of a point cloud, compiled by Numba.
 
 Knows distances in a float64 array; must not know what the points stand for. Callers check their input.
 
 The points are sorted into leaves of 64 by a balanced kd-tree and kept coordinate by coordinate, so that one query
-against one leaf is a few vector instructions. A leaf of queries visits the other leaves from the nearest box on,
-while it is in the cache, and leaves out those whose box is beyond what the query still needs.
+against one leaf is a few vector instructions. The queries of one leaf are answered together, while it is in the cache.
+Other leaves are visited in the order of the distance between the boxes around them; a leaf farther away than the
+distance found so far is skipped.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,9 @@ _PAIRS_AT_ONCE = 2**25  # distances that an accelerator holds: 256 MiB
 
 
 class _Leaves(NamedTuple):
-    """order: the rows of the points, leaf by leaf; blocks: their coordinates, the last leaf filled up with infinity;
+    """The points of a cloud, sorted into leaves.
+
+    order: the rows of the points, leaf by leaf; blocks: their coordinates, the last leaf filled up with infinity;
     low, high: the corners of the box around every leaf.
     """
 
@@ -52,7 +55,7 @@ def spanning_tree_lengths(points: Points) -> Float64[np.ndarray, "points-1"]:
 
     Borůvka's algorithm: in every round each component, but for the largest, joins the one nearest to it. The distance
     that was found for a point stays a lower bound in later rounds, and leaves that lie in the same component are left
-    out.
+    out. Returns lengths in the unit of the points.
     """
     points, exponent = _scaled(points)
     leaves = _in_leaves(points)
@@ -78,7 +81,9 @@ def spanning_tree_lengths(points: Points) -> Float64[np.ndarray, "points-1"]:
 def chains(
     points: Points, sets: Sequence[Integer[np.ndarray, "_members"]], step: Number
 ) -> list[Int64[np.ndarray, "_members"]]:
-    """Single linkage inside each of some sets of points, cut at `step`: chains of steps up to it join points.
+    """Single linkage inside each of several sets of points, cut at the distance `step`.
+
+    Two points of a set are joined where a chain of its points leads from one to the other in steps up to `step`.
 
     sets: the rows of the points of each set, one or more; step: distance, 0 or more.
     Returns labels for each set: 0 for its first point and the points that it is joined to, 1 for the first of the

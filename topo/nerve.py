@@ -60,7 +60,8 @@ class SparseNerve(BaseEstimator, TransformerMixin):
     min_intersection: points that two nodes must share for an edge, at least 1.
     store_edge_elements: keep the rows they share in the edge attribute "edge_elements".
     contract_nodes: drop every node whose points all lie in another one. As in giotto-tda 0.6.2, the node that stays
-    takes its attributes from the first of those merged, edges are not merged, and nodes that are nested have none.
+    takes its attributes from the first of those merged, parallel edges are not merged, and there is no edge between two
+    nodes one of which holds all points of the other.
     After `fit`: graph_.
     """
 
@@ -139,8 +140,8 @@ def _maximal(
 ) -> Int64[np.ndarray, "nodes"]:
     """For every node the one that it is contracted into, itself where it lies in no other.
 
-    low, high, shared: the nested pairs in lexicographic order and the size of the smaller. Of equal nodes the first
-    stays; where several nodes hold a node, the last pair decides, as in giotto-tda.
+    low, high, shared: the nested pairs in lexicographic order, and how many points the smaller of the two holds. Of
+    equal nodes the first stays; where several nodes hold a node, the last pair decides, as in giotto-tda.
     """
     target = np.arange(len(sizes))
     high_is_inside = shared == sizes[high]
@@ -161,7 +162,8 @@ def node_means(graph: Graph, points: PointsLike, hops: Whole = 0) -> Float64[np.
 
     graph: a Mapper graph of `points`; points: the cloud, or any values for each of its points; hops: 0 for the node
     alone, 1 with its adjacent nodes, as beside the graph in Figure 3.
-    Raises ValueError where the graph has points that `points` has not.
+    Raises TypeError or ValueError for other hops, ValueError where the graph has points that `points` has not, and as
+    `topo.checks.as_points` does.
     """
     points = as_points(points)
     check_whole(hops, "hops", 0)
@@ -204,7 +206,8 @@ def graph_loops(graph: Graph, min_points: Whole = 1) -> int:
     Two lenses make bins overlap by fours and more, so that the graph itself has thousands of cycles; filled, a
     graph along a circle has one. A hole between four nodes still counts as much as the circle does.
 
-    min_points: leave out nodes of fewer points, and the small holes between them. Coefficients are in Z/2.
+    min_points: leave out nodes of fewer points, and the small holes between them; 1 or more. Coefficients are in Z/2.
+    Raises TypeError or ValueError for another min_points.
     """
     from gph import ripser_parallel
 

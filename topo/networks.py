@@ -31,7 +31,7 @@ def convolve(images: Images, kernel: Kernel) -> Float[Array, "batch height width
 
 
 def _normalizer(activations: Float[Array, "*batch channels"]) -> tuple[Array, Array, Array]:
-    """The band matrix that sums over the channels within the radius, u^-1/2 and u^-3/4.
+    """Three arrays: the band matrix that sums over the channels within the radius, u^-1/2 and u^-3/4.
 
     u is 1 + alpha * (sum of squares over the channels within the radius).
     """
@@ -45,8 +45,8 @@ def _normalizer(activations: Float[Array, "*batch channels"]) -> tuple[Array, Ar
 def normalize_responses(activations: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
     """Local response normalisation of depth radius 4 (Table 2): x / (1 + alpha * sum of x^2 over 9 channels)^0.75.
 
-    The paper gives the radius alone; bias 1, alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10
-    tutorial.
+    The nine are the channel itself and four on either side, fewer at the ends. The paper gives the radius alone;
+    bias 1, alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10 tutorial.
     """
     return activations * _normalizer(activations)[2]
 
@@ -128,7 +128,7 @@ def _pool(phases: Sequence[Array], window: int, stride: int) -> tuple[Array, Arr
 
 
 def _unpool(gradient: Array, winner: Array, window: int, stride: int) -> list[Array]:
-    """Phases of the gradient before pooling: each pooled output sends its own to the entry that won."""
+    """Phases of the gradient before pooling: each pooled output sends its gradient to the entry that won."""
     height, width = gradient.shape[1:3]
     reach = (window - 1) // stride
     if reach:
@@ -144,7 +144,8 @@ def _unpool(gradient: Array, winner: Array, window: int, stride: int) -> list[Ar
 def _around(images: Array, kernel_height: int, kernel_width: int, mirrored: bool = False) -> Array:
     """(batch, height, width, channels) -> (batch, height, width, kernel_height * kernel_width * channels).
 
-    What a kernel sees at each position, zero beyond the border; mirrored, what sees that position through the kernel.
+    For each position: the entries of `images` that a kernel centred there covers, zero beyond the border. With
+    `mirrored`, the entries at whose positions a kernel would have to be centred to cover this one.
     """
     _, height, width, _ = images.shape
     up, left = kernel_height // 2, kernel_width // 2
@@ -167,7 +168,7 @@ def _ungrouped(array: Array) -> Array:
 
 
 def _is_thin(kernel: Kernel) -> bool:
-    """Whether a kernel reads few numbers: repeating its inputs for each position then costs less than its gradients."""
+    """Whether a kernel covers 32 numbers or fewer, so that to copy them for each position is cheap."""
     height, width, channels, _ = kernel.shape
     return height * width * channels <= 32
 
@@ -179,11 +180,12 @@ def block(
     """Convolution, bias, ReLU, max-pooling and local response normalisation as one operation (Tables 1 and 2).
 
     A few images at a time go through, so that the unpooled activations never leave the cache; the winner of each
-    pooling window is kept in 8 bits, and where the kernel has few input channels the gradient is never unpooled.
-    On a tie the first entry of the window wins, as in `block_reference`.
+    pooling window is kept in 8 bits, and where the kernel covers few numbers the gradient is not put together to images
+    before it is used. On a tie the first entry of the window wins, as in `block_reference`.
 
-    kernel: of odd height and width; pool: window and stride, padded like TensorFlow's "SAME", (1, 1) for none;
-    normalized: whether `normalize_responses` follows.
+    kernel: of odd height and width; pool: window and stride, (1, 1) for none; normalized: whether
+    `normalize_responses` follows. Pooling windows reach over the border only below and to the right. For the pools of
+    Tables 1 and 2, (2, 2), (3, 2) and (2, 1), this is TensorFlow's padding "SAME".
     Returns images whose height and width are divided by the stride. Raises ValueError where it does not divide them.
     """
     return _block_forward(images, kernel, bias, pool, normalized)[0]
@@ -266,7 +268,10 @@ block.defvjp(_block_forward, _block_backward)
 
 
 class ConvolutionBlock(nn.Module):
-    """One column of Table 1 or 2: 3x3 convolution, ReLU, max-pooling, perhaps local response normalisation."""
+    """One column of Table 1 or 2: 3x3 convolution, ReLU, max-pooling, perhaps local response normalisation.
+
+    kernel_init, bias_init: how weights start; pool, normalized: as for `block`; operation: as for `build`.
+    """
 
     filters: int
     kernel_init: nn.initializers.Initializer
@@ -292,6 +297,8 @@ class MNetwork(nn.Module):
     Weights start as truncated normals of standard deviation 0.1, biases at 0.1, as in TensorFlow 1's MNIST
     tutorial; the paper does not give them.
 
+    dropout: share of the dense layer's outputs that is dropped in training; classes, operation: as for `build`.
+
     >>> network = MNetwork(64, 32, 64)
     """
 
@@ -304,7 +311,10 @@ class MNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
-        """The logits of images whose values lie in [0, 1]. With train=True the "dropout" random stream is needed."""
+        """The logits of images whose values lie in [0, 1].
+
+        train: whether to drop outputs of the dense layer, for which the random stream "dropout" is needed.
+        """
         hidden = images
         for name, width in (("conv1", self.conv1), ("conv2", self.conv2)):
             if width:
@@ -319,9 +329,11 @@ class MNetwork(nn.Module):
 class CNetwork(nn.Module):
     """A network of type C(conv1, conv2, dense) (Table 2); a width of 0 removes the block.
 
-    max_pooling: False leaves out both poolings (section 5.2.2). Weights start as truncated normals of standard
-    deviation 0.05 (convolutions), 0.04 (dense) and 1/192 (readout), biases at 0, 0.1, 0.1 and 0, as in TensorFlow 1's
-    CIFAR-10 tutorial; the paper does not give them.
+    Weights start as truncated normals of standard deviation 0.05 (convolutions), 0.04 (dense) and 1/192 (readout),
+    biases at 0 (first convolution and readout) and 0.1 (second convolution and dense), as in TensorFlow 1's CIFAR-10
+    tutorial; the paper does not give them.
+
+    max_pooling: False leaves out both poolings (section 5.2.2); classes, operation: as for `build`.
 
     >>> network = CNetwork(64, 32, 64)
     """
@@ -335,7 +347,7 @@ class CNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
-        """The logits of standardised images."""
+        """The logits of standardised images; `train` has no effect, because nothing is dropped."""
         hidden = images
         for name, width, pool, bias in (("conv1", self.conv1, (3, 2), 0.0), ("conv2", self.conv2, (2, 1), 0.1)):
             if width:
@@ -349,11 +361,12 @@ class CNetwork(nn.Module):
 
 
 class DNetwork(nn.Module):
-    """The thirteen 3x3 convolutions of VGG16 (Simonyan & Zisserman 2014) over small images.
+    """The thirteen 3x3 convolutions of VGG16 (Simonyan & Zisserman 2015) over small images.
 
-    widths: filters of the thirteen layers. 2x2 max-pooling follows layers 2, 4, 7, 10 and 13; one dense layer reads
-    out. Weights start as He's normals: with others, a network that is so deep and has no normalisation does not begin
-    to learn.
+    2x2 max-pooling follows layers 2, 4, 7, 10 and 13; one dense layer reads out. Weights start as He's normals: with
+    others, a network that is so deep and has no normalisation does not begin to learn.
+
+    widths: filters of the thirteen layers; classes, operation: as for `build`.
 
     >>> network = DNetwork((16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128))
     """
@@ -364,7 +377,7 @@ class DNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, train: bool = False) -> Float[Array, "batch classes"]:
-        """The logits of standardised images."""
+        """The logits of standardised images; `train` has no effect, because nothing is dropped."""
         init: dict[str, Any] = dict(kernel_init=nn.initializers.he_normal(), bias_init=nn.initializers.zeros)
         hidden = images
         for layer, filters in enumerate(self.widths, start=1):
@@ -382,7 +395,8 @@ def build(
 ) -> MNetwork | CNetwork | DNetwork:
     """The Flax module of an architecture.
 
-    max_pooling: of the C family only. operation: `block`, or `block_reference` for the plain formulation.
+    max_pooling: whether a network of the C family pools; the others always do. operation: `block`, or `block_reference`
+    for the plain formulation.
     classes: outputs of the network.
     """
     if isinstance(architecture, DeepArchitecture):

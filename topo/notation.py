@@ -53,7 +53,7 @@ class Architecture:
         """The Architecture that `text` names, such as "M(64,32,64)", or the DeepArchitecture "D(16)".
 
         White space is ignored; what is an architecture already is returned as it is.
-        Raises TypeError where `text` is no string, ValueError where it is not of that form.
+        Raises TypeError where `text` is no string, ValueError where it is not of that form or a width is not allowed.
         """
         if isinstance(text, (Architecture, DeepArchitecture)):
             return text
@@ -82,7 +82,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class DeepArchitecture:
-    """Thirteen 3x3 convolutions with VGG16's proportions (Simonyan & Zisserman 2014); not a type of the paper's own.
+    """Thirteen 3x3 convolutions with VGG16's proportions (Simonyan & Zisserman 2015); not a type of the paper's own.
 
     width: filters of the first layer; VGG16 has 64.
 

@@ -46,7 +46,7 @@ class Parameter:
         return _kind(ast.parse(self.type, mode="eval").body)
 
     def allowed(self, values: Mapping[str, Any]) -> str:
-        """What the parameter may be, as text, with the values of the other parameters that this depends on."""
+        """What the parameter may be, as text, with the values of the other parameters that its constraint names."""
         if not self.constraint:
             return self.type
         nodes = ast.walk(ast.parse(self.constraint, mode="eval"))
@@ -84,9 +84,9 @@ def chapter_parameters(path: str | Path) -> list[Parameter]:
 
 
 def check(parameters: Sequence[Parameter], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `overrides`, by name, as the chapter will get them: a whole number becomes a float for a float.
+    """The values of `overrides`, by name, as a chapter gets them: whole numbers become floats where the type is float.
 
-    The parameters that `overrides` leaves out are at their defaults.
+    Parameters that `overrides` leaves out are not returned; constraints are checked with their defaults.
     Raises ValueError naming the first parameter that is unknown, of the wrong type or out of range, its value,
     and what is allowed.
     """
@@ -115,7 +115,7 @@ def parse_value(text: str, kind: Any) -> Any:
     """The value that `text` looks like, for a parameter of type `kind`; white space around it is ignored.
 
     Python literals (1e-3 is a float, [1, 2] a list), true, false and null become values; any other text stays text. The
-    text also stays where its value is not of the type and a text is.
+    text "100" also stays text where `kind` is str, because the number 100 does not fit.
     """
     text = text.strip()
     try:
@@ -214,18 +214,18 @@ def _holds(constraint: str, values: Mapping[str, Any]) -> bool:
         return True
     try:
         return eval(constraint, {"__builtins__": {}, **_FUNCTIONS, **values}) is True
-    except Exception:  # of whatever the values cannot do, such as min([])
+    except Exception:  # an expression can fail in many ways, such as min([])
         return False
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Words that ask for the name among `known` that is most like `name`; none where no name is like it."""
+    """The text " (did you mean NAME?)" with the name among `known` most like `name`, or "" where none is like it."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def one_line(text: object, longest: int = 200) -> str:
-    """What `text` says, on one line and cut to a length."""
+    """What `text` says, on one line, cut to `longest` characters."""
     text = " ".join(str(text).split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -68,7 +68,8 @@ def lazy_witness_times(
 
     With D(l, z) the distance from landmark l to witness z, and m(z) the nu-th smallest entry of D(., z), or 0
     for nu = 0, edge {a, b} appears at the minimum over all points z of max(0, max(D(a, z), D(b, z)) - m(z)).
-    Vertices appear at 0. The witnesses pass in blocks: beyond the points, memory does not grow with their number.
+    Vertices appear at 0. The points are taken in blocks, so that memory beyond that of the points themselves does not
+    grow with their number.
 
     points: as `topo.checks.as_points` takes them; landmarks: L distinct rows of `points`; nu: 0..L.
     Returns a symmetric matrix in the unit of the points, with zeros on the diagonal.
@@ -102,13 +103,13 @@ def _witnessed(
 def lazy_witness_barcode(
     points: PointsLike, landmarks: Whole | Rows, nu: Whole = 1, max_dimension: Whole = 1, n_threads: int = 1
 ) -> Barcode:
-    """Barcode of the lazy witness filtration over Z/2 (sections 2 and 5), reduced by giotto-ph.
+    """Barcode of the lazy witness filtration over Z/2 (sections 2 and 5), computed by giotto-ph.
 
     giotto-ph works in float32. It is given the ranks of the edge times, whole numbers that float32 holds exactly
     (up to 5,793 landmarks), and its bars are translated back: the bars are those of the float64 times.
 
     points, nu: as for `lazy_witness_times`; landmarks: likewise, or how many `maxmin_landmarks` shall choose;
-    max_dimension: 0 or more, highest homology dimension; n_threads: threads of the reduction.
+    max_dimension: 0 or more, highest homology dimension; n_threads: threads of giotto-ph.
     Returns the bars of each dimension: birth and death in the unit of the points, inf where the bar never dies, longest
     first. Bars of zero length are left out.
     Raises TypeError or ValueError for a number outside its range, and as `lazy_witness_times` does.

@@ -24,8 +24,8 @@ class Plan:
     """A population that is planned: what is trained, and how much of it an archive keeps.
 
     networks, iterations: the scale trained here; the paper's own is in `paper`, (networks, iterations).
-    snapshots: the iterations at which the first layer is kept. deep: the later layers are large; they are kept at these
-    iterations, each of as many networks as it says. Where it is empty, they are kept at the first and the last
+    snapshots: the iterations at which the first layer is kept. deep: {iteration: networks}, when the later layers are
+    kept, and of how many networks; they are large. Where it is empty, they are kept at the first snapshot and the last
     iteration, of all networks.
     """
 
@@ -134,8 +134,9 @@ def plan(
 ) -> Plan:
     """The Plan called `name` in POPULATIONS, at another scale or with other settings where given.
 
-    settings: fields of Training, such as seed or learning_rate. Raises ValueError for an unknown name or
-    a value out of range.
+    networks, iterations, snapshots: those of the plan where None, snapshots only up to `iterations`.
+    settings: fields of Training, such as seed or learning_rate.
+    Raises ValueError for an unknown name, TypeError or ValueError for a value out of range.
     """
     if name not in POPULATIONS:
         raise ValueError(f"population {name!r} is not one of {', '.join(POPULATIONS)}")
@@ -153,8 +154,9 @@ def plan(
 
 
 def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> None:
-    """Raise ValueError where `folder` holds an archive `name` that has more networks or iterations than `wanted`, or
-    that was trained with other settings: `wanted` would replace it.
+    """Raise ValueError where the archive `name` in `folder` would be lost if `wanted` replaced it.
+
+    It would be lost where it has more networks or iterations than `wanted`, or was trained with other settings.
     """
     held = archive.manifest(folder).get(name)
     if held is None:
@@ -204,8 +206,10 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
     """Write the archive `name` of a trained population, and its manifest entry. Returns the path.
 
     What is kept of each layer is what `wanted.kept` says. Members that were left out stand in the manifest with the
-    seed of the population and the iteration at which they were found out. Where `trained` begins after the members
-    that the archive holds already, which `members_held` counts, these stay in it; ValueError where it holds others.
+    seed of the population and the iteration at which their failure was noticed. Where `trained` does not begin with
+    member 0, the earlier members stay in the archive.
+    Raises ValueError where the archive does not hold exactly the earlier members, as `members_held` counts them, and as
+    `topo.archive.write` does.
     """
     kernels = {
         layer: {int(s): kept[int(s)][trained.members < count] for s, count in wanted.kept(layer).items()}

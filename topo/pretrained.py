@@ -114,12 +114,13 @@ def read(path: str | Path, layout: str | None = None) -> Weights:
     """The convolutional layers of a weight file.
 
     The content tells the format: HDF5 as Keras writes it, alone (.h5) or in a .keras, safetensors, or .npz. Arrays with
-    four axes are kernels. Two layouts are in use, Keras's and Flax's (h, w, in, out) and PyTorch's (out, in, h, w): an
-    array has the one in which it is square and at most 31 wide, and the format's own where it is so in both.
+    four axes are kernels. Two layouts are in use: (h, w, in, out), as in Keras and Flax, and (out, in, h, w), as in
+    PyTorch. A kernel is at most 31 high and wide. Where this allows both layouts, an array has the one in which its
+    kernels are square, and where that does not decide either, the one that is usual in the format.
 
     layout: "HWIO" or "OIHW" for all arrays, or None to tell each by its shape.
-    Raises FileNotFoundError, and ValueError for a pickle, a file that is truncated or of another format, one that
-    declares more than it can hold, or one without any convolution.
+    Raises FileNotFoundError, and ValueError for another layout, a folder, a pickle, a file that is truncated or of
+    another format, one that declares more than it can hold, or one without any convolution.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(f"layout = {layout!r} is not allowed: 'HWIO', 'OIHW' or None")
@@ -318,7 +319,8 @@ def obtain(name: str, iteration: Whole | None = None, folder: str | Path = ".") 
 
     Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer. A relative
     path starts from `folder`.
-    Raises ValueError for the iteration of anything else, and as `vgg`, `topo.archive.load` and `read` do.
+    Raises ValueError where an iteration is given for anything else, or one that was not kept of every layer, and as
+    `vgg`, `topo.archive.load` and `read` do.
     """
     if name not in datasets.VGG and name in archive.manifest():
         return _of_archive(archive.load(name), iteration)
@@ -344,7 +346,10 @@ _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
 def vgg_layers(name: str) -> list[Layer]:
-    """The convolutional layers of VGG16 or VGG19 (Simonyan & Zisserman 2015), with the names that Keras gives them."""
+    """The convolutional layers of VGG16 or VGG19 (Simonyan & Zisserman 2015), with the names that Keras gives them.
+
+    Raises ValueError for another name.
+    """
     if name not in datasets.VGG:
         raise ValueError(f"network {name!r} is not one of {', '.join(datasets.VGG)}")
     layers, inputs = [], 3
@@ -356,12 +361,13 @@ def vgg_layers(name: str) -> list[Layer]:
 
 
 def vgg(name: str, download: bool = True) -> Weights:
-    """The weights of VGG16 or VGG19 for ImageNet without their dense layers, from the paper's Caffe weights.
+    """The weights of VGG16 or VGG19 for ImageNet without their dense layers, ported from its authors' Caffe weights.
 
     The official file is looked for where data sets are. Where it is not, a file vgg/NAME_*layers*.h5 that holds only
     some layers is used for those, and `missing` names the others; where there is no such file either, the official one
     is fetched.
 
+    name: "vgg16" or "vgg19"; download: whether the official file may be fetched.
     Raises FileNotFoundError, saying how to get the file, where there is none, and ValueError for another name, or a
     file with other layers than the network has.
     """

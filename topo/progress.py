@@ -12,7 +12,10 @@ from topo.types import Whole
 
 
 class Bar:
-    """A progress bar over network-iterations that says which members stand where."""
+    """A progress bar that counts network-iterations, and names members, iteration and loss of the last report.
+
+    wanted: the Plan that is trained; first: the first member of it that is trained; shown: whether to show the bar.
+    """
 
     def __init__(self, wanted: Plan, first: Whole, shown: bool) -> None:
         from tqdm import tqdm
@@ -29,13 +32,14 @@ class Bar:
         self._bar.close()
 
     def expect(self, members: range) -> None:
-        """Note that a chunk of these members will be shown."""
+        """Announce a chunk of these members, of which `show` will report."""
         self._members[members[0]] = members
 
     def show(self, first: int, iteration: Whole, loss: np.ndarray | Sequence[float] | None) -> None:
-        """Note that the chunk whose first member is `first` has reached `iteration`.
+        """Report that the chunk whose first member is `first` has reached `iteration`.
 
-        The first note of a chunk says how far it was when this run began.
+        The first report of a chunk is progress restored from its checkpoint; it does not count towards the speed.
+        loss: of each member, or None.
         """
         members, before = self._members[first], self._reached.get(first)
         self._reached[first] = iteration

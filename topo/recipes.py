@@ -1,4 +1,4 @@
-"""The training configuration of a population: everything but its members and its length that decides its weights.
+"""Training configurations: the settings that fix a population's weights, and values for those the paper leaves open.
 
 Knows names and numbers and which of them fit together; must not know how a network is trained.
 """
@@ -17,7 +17,7 @@ from topo.types import Number, Whole
 
 
 class Recipe(NamedTuple):
-    """The settings that the paper leaves open, once it is decided what they are; `Training` says what they mean."""
+    """Values for the settings that the paper leaves open; the docstring of `Training` says what each one means."""
 
     optimizer: str
     learning_rate: Number
@@ -129,11 +129,11 @@ class Training:
 
     @property
     def recipe(self) -> Recipe:
-        """What this configuration has for the settings that may be given as None."""
+        """The values of the settings that may be given as None."""
         return Recipe(*(getattr(self, name) for name in Recipe._fields))
 
     def describe(self) -> dict[str, Any]:
-        """The same as a dict for JSON, without what has no effect."""
+        """The same as a dict for JSON, without settings that are off, such as l2 = 0, or that have no effect."""
         description = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         description["architecture"] = str(self.architecture)
         unused = {name for name, neutral in _NEUTRAL.items() if description[name] == neutral}
@@ -193,7 +193,10 @@ def check_fits(training: Training, name: str, shape: Sequence[int]) -> None:
 
 
 def learning_rate(training: Training, epoch: int) -> Number | optax.Schedule:
-    """The learning rate, a number or an optax schedule over iterations. epoch: how many iterations make an epoch."""
+    """The learning rate of `training`: a number, or an optax schedule over iterations.
+
+    epoch: how many iterations make an epoch.
+    """
     rate, decay, epochs = training.recipe.learning_rate, training.recipe.decay, training.recipe.decay_epochs
     if training.anneal:
         return optax.cosine_decay_schedule(rate, training.anneal)

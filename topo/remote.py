@@ -19,8 +19,9 @@ CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 class RemoteFile:
     """A file of a data set: where it lies below the data folder, and where it comes from.
 
-    checksum: of the content by `algorithm`, after decompression where the name ends in .gz but not in .tar.gz (the
-    header of a .gz holds a date).
+    urls: its homes, tried in this order.
+    checksum: of the content, by `algorithm`, which is a name of hashlib's. Where the file's name ends in .gz but not in
+    .tar.gz, the content is decompressed first (the header of a .gz holds a date).
     compressed: whether the checksum is of a .gz file as it is stored, where its home publishes only that one.
     """
 
@@ -31,7 +32,10 @@ class RemoteFile:
     compressed: bool = False
 
     def digest(self, path: str | Path) -> str:
-        """The checksum of what is at `path`. Raises OSError or EOFError where it is no complete gzip file."""
+        """The checksum, in hexadecimal, of what is at `path`.
+
+        Raises OSError where it cannot be read, and OSError, EOFError or zlib.error where it is no whole gzip file.
+        """
         unpacked = self.path.endswith(".gz") and not self.path.endswith(".tar.gz") and not self.compressed
         with gzip.open(path, "rb") if unpacked else open(path, "rb") as stream:
             digest = hashlib.new(self.algorithm)
@@ -44,7 +48,8 @@ class RemoteFile:
 class PackedFile(RemoteFile):
     """A file of a data set that comes in a tar archive with others, at the same path in it.
 
-    record: bytes; where positive, the checksum is of the first byte of each record only, which is its label.
+    archive: the tar archive. record: bytes; where positive, the checksum is of the first byte of each record only,
+    which is its label.
     """
 
     archive: RemoteFile = field(kw_only=True)
@@ -65,6 +70,7 @@ def folders() -> list[Path]:
 def find(file: RemoteFile, download: bool = True) -> Path:
     """Path of a verified file: from `folders()`, else downloaded into the first of them.
 
+    download: whether a file that is absent is downloaded.
     Raises FileNotFoundError, saying how to get the file, where it is absent and cannot be downloaded, and
     ValueError where a file that is there has other content than the official one.
     """
@@ -102,8 +108,10 @@ def _how_to_get(file: RemoteFile, reason: object) -> str:
 def fetch(file: RemoteFile, target: str | Path, progress: bool = True) -> Path:
     """Download a file to `target`, resuming what an earlier try left, and verify it before it takes its name.
 
-    A PackedFile is taken out of its archive, which is found or downloaded like any other file. Returns the path. Raises
-    FileNotFoundError where no home answers, ValueError where the content is wrong.
+    A PackedFile is taken out of its archive, which is found or downloaded like any other file.
+    progress: whether to show a bar. Returns the path.
+    Raises FileNotFoundError, saying how to get the file, where none of its homes sends the official content; for a
+    PackedFile also ValueError, where the archive cannot be unpacked or holds other content.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ _Circle = Real[np.ndarray, "steps 9"] | Sequence[Row]
 
 @lru_cache
 def _polynomials(side: Whole) -> tuple[Float64[np.ndarray, "2 pixels"], Float64[np.ndarray, "3 pixels"]]:
-    """On a patch: x and y, orthonormal, and x^2, y^2 and xy, centred and pairwise orthogonal.
+    """On a patch of side * side pixels: x and y, orthonormal, and x^2, y^2 and xy, centred and pairwise orthogonal.
 
     A patch is read row by row: x grows to the right over the columns, y grows downwards over the rows, both from -1
     to 1.
@@ -45,7 +45,7 @@ def klein_bottle(theta: Angles, phi: Angles, side: Whole = 3) -> Float64[np.ndar
     dark lines on bright ground at phi = 0, bright lines at phi = pi.
 
     theta, phi: in radians, arrays that broadcast; side: of the patch, 3 or more pixels, evenly spaced from -1 to 1: two
-    are too few for a line. Returns centred unit patches.
+    are too few for a line. Returns centred unit patches. Raises TypeError or ValueError for another side.
     """
     check_whole(side, "side", 3)
     first, second = _polynomials(side)
@@ -87,7 +87,7 @@ def named_patches() -> dict[str, Float64[np.ndarray, "9"]]:
 def primary_circle(theta: Angles, side: Whole = 3) -> Float64[np.ndarray, "*angles pixels"]:
     """Rotating edges cos(theta) x + sin(theta) y, as centred unit patches: the gradient points along theta.
 
-    theta: in radians; side: of the patch, 2 pixels or more.
+    theta: in radians; side: of the patch, 2 pixels or more. Raises TypeError or ValueError for another side.
     """
     theta = np.asarray(theta, float)
     return np.stack([np.cos(theta), np.sin(theta)], -1) @ _polynomials(side)[0]
@@ -106,9 +106,10 @@ def secondary_circles(phi: Angles) -> tuple[Float64[np.ndarray, "*angles 9"], Fl
 def point_circles(phi: Angles) -> tuple[Float64[np.ndarray, "*angles 9"], Float64[np.ndarray, "*angles 9"]]:
     """The circles that join points to edges: of x^2 + y^2 and x, and of x^2 + y^2 and y.
 
-    They are the secondary circles with a point in the place of the line: dark on bright ground at phi = 0, bright at
-    phi = pi. Each meets the primary circle at phi = pi/2 and -pi/2; both pass through the same points. No patch of the
-    Klein bottle is nearer to a point than sqrt(2 - sqrt(2)), where lines are.
+    A point is here a patch that is darkest or brightest in its middle. The circles are the secondary circles with a
+    point in the place of the line: dark on bright ground at phi = 0, bright at phi = pi. Each meets the primary circle
+    at phi = pi/2 and -pi/2; both pass through the same two points. Of the Klein bottle's patches, vertical and
+    horizontal lines are nearest to these points, at the distance sqrt(2 - sqrt(2)).
 
     phi: in radians. Returns the vertical and the horizontal circle, named after their edges: centred unit patches.
     """
@@ -161,7 +162,7 @@ def sample_circle(n: Whole, seed: Seed, dim: Whole = 2, noise: Number = 0.0) -> 
 def sample_torus(n: Whole, seed: Seed, noise: Number = 0.0) -> Float64[np.ndarray, "points 4"]:
     """n random points of the flat torus in R^4, the product of two unit circles, uniform in area.
 
-    noise: as for `sample_circle`.
+    noise: as for `sample_circle`. Raises TypeError or ValueError for n < 1.
     """
     generator, (theta, phi) = _angles(n, 2, seed)
     points = np.stack([np.cos(theta), np.sin(theta), np.cos(phi), np.sin(phi)], -1)
@@ -172,7 +173,7 @@ def sample_klein_bottle(n: Whole, seed: Seed, noise: Number = 0.0) -> Float64[np
     """n random patches of the Klein bottle, uniform in both angles, centred and of unit norm.
 
     noise: standard deviation of the Gaussian noise added to every pixel, before the patches are centred and normalised
-    again.
+    again. Raises TypeError or ValueError for n < 1.
     """
     generator, (theta, phi) = _angles(n, 2, seed)
     return _noisy_patches(klein_bottle(theta, phi), noise, generator)
@@ -181,7 +182,7 @@ def sample_klein_bottle(n: Whole, seed: Seed, noise: Number = 0.0) -> Float64[np
 def sample_three_circles(n: Whole, seed: Seed, noise: Number = 0.0) -> Float64[np.ndarray, "points 9"]:
     """n random patches of the three circles, each circle as likely as the others, centred and of unit norm.
 
-    noise: as for `sample_klein_bottle`.
+    noise, errors: as for `sample_klein_bottle`.
     """
     generator, (angle,) = _angles(n, 1, seed)
     circle = generator.integers(3, size=n)
@@ -270,7 +271,7 @@ def circles(steps: Whole = 720, points: bool = False) -> dict[str, Float64[np.nd
     """The circles called "primary", "vertical" and "horizontal", each in so many even steps, to measure against.
 
     points: whether the two `point_circles` are among them, as "vertical point" and "horizontal point".
-    The patches begin with x, x^2 and y^2, in the order of `primary_circle` and `secondary_circles`.
+    The first patch of each circle is that of angle 0: x, x^2 and y^2, and x^2 + y^2 for the last two.
     Raises TypeError or ValueError for steps below 1.
     """
     check_whole(steps, "steps", 1)
@@ -349,7 +350,7 @@ def plane_means(points: PatchesLike, sectors: Whole = 16) -> Float64[np.ndarray,
     """The mean patch in every sector of the plane of a cloud's first two principal components.
 
     points: two or more; sectors: even parts, of which the first has the first component in its middle.
-    The mean is NaN in sectors without a patch. Raises TypeError or ValueError for another shape.
+    The mean is NaN in sectors without a patch. Raises TypeError or ValueError for another shape or sectors below 1.
     """
     points = _as_patches(points)
     check_whole(sectors, "sectors", 1)

@@ -43,7 +43,10 @@ class _State(NamedTuple):
 
 
 class Formulation(NamedTuple):
-    """How one program advances many members: what a convolution block is, and how the members follow each other."""
+    """How one program advances many members.
+
+    operation: the convolution block. over: applies a function of one member to all, one after the other or at once.
+    """
 
     operation: Callable[..., Array]
     over: Callable[..., Any]
@@ -74,10 +77,10 @@ def candidates() -> tuple[str, ...]:
 class Trainer:
     """The compiled programs of a population: initialisation, training, test accuracy.
 
-    data: the one that `training` names where None. formulation: a name of FORMULATIONS.
+    data: the data set; the one that `training` names where None. formulation: a name of FORMULATIONS.
     devices: JAX devices that share the members through a mesh; the first one where None.
     Raises ValueError where the images are too few for a batch or too small for the crop, or where a label is none of
-    the classes.
+    the classes; KeyError for another formulation; and as `topo.datasets.load` does where data is None.
     """
 
     def __init__(
@@ -113,7 +116,10 @@ class Trainer:
         self._correct = self._program(self._correct_of_one, shared=2)
 
     def _program(self, function: Callable[..., Any], shared: int = 0, donate: bool = False) -> Any:
-        """Compile a function of one member for all: `shared` last arguments are the same for every member."""
+        """Compile a function of one member for all.
+
+        shared: how many of the last arguments are the same for every member; donate: whether the first is used up.
+        """
 
         def together(*arguments: Any) -> Any:
             own, common = arguments[: len(arguments) - shared], arguments[len(arguments) - shared :]
@@ -198,7 +204,7 @@ class Trainer:
         return (logits.argmax(-1) == labels).sum()
 
     def _whole(self, members: Sequence[Whole]) -> Int[Array, "filled"]:
-        """The members as an array of which every device of the mesh gets as many; the last is repeated."""
+        """The members as an array, filled up with the last one so that every device of the mesh gets as many."""
         missing = -len(members) % self._mesh.size
         return jnp.array([*members, *[members[-1]] * missing], jnp.int32)
 
@@ -224,8 +230,8 @@ class Trainer:
     ) -> _State:
         """Train members from iteration `start` to `stop`; each member draws a new order of the images for every epoch.
 
-        states: of `initial`, and no longer usable afterwards. report: called with the iteration reached and each
-        member's loss of the last minibatch. Returns the new states.
+        states: of these members, as `initial` or this method returns them; no longer usable afterwards. report: called
+        with the iteration reached and each member's loss of the last minibatch. Returns the new states.
         """
         networks, at = len(members), int(start)
         states, every = self._fill(states, networks), self._whole(members)
@@ -259,13 +265,13 @@ class Trainer:
         return correct[:networks] / len(images)
 
     def kernels(self, states: _State) -> dict[int, Float32[np.ndarray, "networks _height _width _inputs _outputs"]]:
-        """The kernels of every convolutional layer, numbered from 1."""
+        """The kernels of every convolutional layer, by its number from 1."""
         params = states.params["params"]
         blocks = sorted((name for name in params if name.startswith("conv")), key=lambda name: int(name[4:]))
         return {layer: np.asarray(params[name]["kernel"]) for layer, name in enumerate(blocks, start=1)}
 
     def memory(self, members: int) -> int:
-        """Bytes that training so many members at once takes on a device, data set included, as the compiler counts."""
+        """Bytes that training so many members at once takes on a device, data set included, by the compiler's count."""
 
         def shapes(*arguments: Any) -> Any:
             return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
@@ -288,7 +294,8 @@ def random_crops(
 ) -> Real[Array, "batch {side} {side} channels"]:
     """Random square windows of some images, each mirrored left to right half of the time (section 5.2).
 
-    chosen: which images; side: of the windows, in pixels. Returns the dtype of the images.
+    chosen: which images; side: of the windows, in pixels; key: from which windows and mirroring are drawn.
+    Returns an array of the images' dtype.
     """
     corner_key, flip_key = jax.random.split(key)
     _, height, width, channels = images.shape
@@ -303,7 +310,7 @@ def random_crops(
 def standardize(
     images: Real[Array, "batch height width channels"],
 ) -> Float32[Array, "batch height width channels"]:
-    """Each image centred and divided by its standard deviation, which counts at least 1 / sqrt(numbers in the image).
+    """Each image centred and divided by its standard deviation, or by 1 / sqrt(numbers in the image) if that is more.
 
     As TensorFlow's per_image_standardization; the paper says mean-centring and normalising (section 5.2).
     """
@@ -314,15 +321,16 @@ def standardize(
 
 
 def measure(training: Training, members: int = 2, data: datasets.Dataset | None = None) -> dict[str, Any]:
-    """What training takes here, timed now.
+    """The time and the memory that training takes here, measured now.
 
-    Eight iterations are timed, up to three times, and the fastest time counts; where they take long, one iteration is
-    timed. members: how many advance together meanwhile. data: noise where None, so that nothing has to be downloaded.
+    One iteration is timed, then up to three times eight, until a timing takes more than 0.4 s; the fastest counts.
+
+    members: how many are trained together; data: noise where None, so that nothing has to be downloaded.
     Returns a dict of
 
     "seconds": {one of `candidates`: seconds for a network-iteration}, after the program is compiled;
     "formulation": the fastest one's name;
-    "bytes": [for the program and the data set, for each member more] of the fastest one.
+    "bytes": [for the program and the data set, for each further member] of the fastest one.
     """
     data = datasets.stand_in(training.dataset) if data is None else data
     seconds: dict[str, float] = {}
@@ -351,7 +359,7 @@ def _measurement_key(training: Training) -> str:
 def _records(folder: str | Path) -> dict[str, dict[str, Any]]:
     try:
         return json.loads((Path(folder) / _MEASUREMENTS).read_text())
-    except (OSError, ValueError):  # none yet, or damaged: it is cached_measurement again
+    except (OSError, ValueError):  # there is none yet, or it is damaged: cached_measurement measures anew
         return {}
 
 
@@ -392,10 +400,11 @@ def train_population(
     iterations: minibatches; snapshots: iterations at which kernels and test accuracies are kept, the last always
         among them.
     settings: fields of `Training`, such as dataset, batch or learning_rate.
-    progress: whether to show a bar of network-iterations.
+    progress: whether to show a bar of iterations.
     formulation: a name of FORMULATIONS; where None, the one that `cached_measurement` found to be the fastest here.
 
-    Raises TypeError or ValueError for values out of range, naming them, before anything is trained.
+    Raises TypeError or ValueError for values out of range, naming them, before anything is trained; as
+    `topo.datasets.load` does; and ValueError where all networks lost their weights to overflow.
     """
     from tqdm import tqdm
 

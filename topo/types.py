@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 if TYPE_CHECKING:
-    from typing import Annotated as Real  # as the types of jaxtyping are for a type checker
+    from typing import Annotated as Real  # what a type checker takes jaxtyping's own types for
 else:
 
     class Real(jaxtyping.AbstractDtype):
@@ -24,10 +24,10 @@ else:
 
 Whole = int | np.integer
 Number = float | int | np.floating | np.integer
-Seed = Whole | np.random.Generator
+Seed = Whole | np.random.Generator  # what numpy.random.default_rng takes
 
-Row = Sequence[Number] | Real[np.ndarray, "_values"]
-Rows = Integer[np.ndarray, "rows"] | Sequence[Whole]
+Row = Sequence[Number] | Real[np.ndarray, "_values"]  # numbers along one axis
+Rows = Integer[np.ndarray, "rows"] | Sequence[Whole]  # the numbers of some rows of an array, from 0
 Points = Float[np.ndarray, "points dim"]
 PointsLike = Real[np.ndarray, "points dim"] | Sequence[Row]  # what topo.checks.as_points takes
 Clouds = Sequence[Float[np.ndarray, "_points dim"]]

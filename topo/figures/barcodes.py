@@ -73,7 +73,7 @@ def barcodes(
 ) -> Figure:
     """Barcodes side by side on the same scale, so that their bars can be compared.
 
-    columns: panels in a row; the other arguments are as for `barcode`.
+    labelled: each barcode with the text above it; columns: panels in a row; the other arguments are as for `barcode`.
     Raises as `barcode` does, and ValueError where there is no barcode.
     """
     texts, given = texts_and_values(labelled, "labelled")

@@ -51,7 +51,7 @@ def plane(points: PatchesLike, *, rim: Whole = 8, limit: Number | None = None, a
 
     points: centred and of unit norm; rim: how many edges to draw around the plane, 0 for none; limit: the percentage of
     the points in a cell at which the colours end, that of the fullest cell where None.
-    Raises TypeError or ValueError for another shape.
+    Raises TypeError or ValueError for another shape, or a number out of range.
     """
     ax = axes_for(ax, 4.4, 3.6)
     cells = _draw_plane(ax, points, rim)
@@ -63,7 +63,8 @@ def plane(points: PatchesLike, *, rim: Whole = 8, limit: Number | None = None, a
 def planes(labelled: Labelled[Real[np.ndarray, "_points 9"] | Sequence[Row]], *, rim: Whole = 8) -> Figure:
     """Clouds side by side, drawn as `plane` draws one, with the same colour scale for all.
 
-    rim: as for `plane`. Raises as `plane` does, and ValueError where there is no cloud.
+    labelled: each cloud with the text above it; rim: as for `plane`.
+    Raises as `plane` does, and ValueError where there is no cloud.
     """
     texts, clouds = texts_and_values(labelled, "labelled")
     figure, axes = panels(1, len(texts), height=0.5 + WIDTH / (len(texts) + 0.3), labels=texts, share=True)
@@ -134,8 +135,8 @@ def cover(
     the bars is a tick for each point. With two lenses, each bin that holds points is a rectangle over the points, and
     the fullest bin is outlined.
 
-    left, right: the ends of the open intervals along each lens, as `topo.mapper.IntervalCover` has them after `fit`;
-    the outermost may be infinite. labels: of the lenses.
+    lens: the values of each point along one lens or two; left, right: the ends of the open intervals along each lens,
+    as `topo.mapper.IntervalCover` has them after `fit`; the outermost may be infinite. labels: of the lenses.
     Raises TypeError or ValueError for another shape, or an interval that ends before it begins.
     """
     values = np.asarray(lens)
@@ -168,8 +169,8 @@ def complex_at(
 ) -> FigureBase:
     """The lazy witness complex of a cloud in the plane at parameter t: edges, and triangles that have all their edges.
 
-    landmarks: rows of points; times: the parameters at which edges appear, as `topo.persistence.lazy_witness_times`
-    returns them; t: in the unit of the points.
+    points: in the plane; landmarks: rows of `points`; times: the parameters at which edges appear, as
+    `topo.persistence.lazy_witness_times` returns them; t: in the unit of the points.
     Raises TypeError or ValueError for another shape.
     """
     points, landmarks, times = _as_plane(points), np.asarray(landmarks), np.asarray(times, float)

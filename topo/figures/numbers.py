@@ -97,7 +97,8 @@ def density_grids(
 ) -> Figure:
     """Grids as `density_grid` draws them, side by side, such as of trained and of untrained networks.
 
-    labelled: a grid for each panel; values are written with one decimal. ks: of all grids, or those of each panel;
+    labelled: a grid for each panel, with the text above it; values are rounded to one decimal. ks: of all grids, or
+    {text: those of its panel};
     columns: panels in a row; limits: of all grids, from the least to the largest value of any where None; the rest as
     for `density_grid`. Raises as `density_grid` does, and ValueError where there is no grid.
     """
@@ -184,9 +185,9 @@ def timeline(
 ) -> FigureBase:
     """Values against time: lines are medians of several draws, bands reach from the lowest to the highest draw.
 
-    x: the times, ascending; bands: for each draw the values at these times, a single draw where nothing varies; label:
-    of the values, with their unit; marks: {text: time}, each a vertical line; line: a value to compare with, drawn as a
-    horizontal line.
+    x: the times, ascending; bands: for each text of the legend the values at these times, (draws, times), or (times,)
+    for a single draw; label: of the values, with their unit; marks: {text: time}, each a vertical line; line: a value
+    to compare with, drawn as a horizontal line.
     Raises TypeError or ValueError for another shape, or where there is no band.
     """
     texts, draws = texts_and_values(bands, "bands")
@@ -231,9 +232,9 @@ def judgements(
     beside: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     line: Number = 3,
 ) -> Figure:
-    """What halves of the networks confirm of other halves, a column a layer: lengths of bars above, ratios below.
+    """How clear loops are in halves of the networks, with a column for each layer: lengths of bars above, ratios below.
 
-    judged: {layer: Judgement}; marks: {layer: {text: iteration}}, vertical lines under the ratios;
+    judged: {layer: Judgement}, the layer as a text; marks: {layer: {text: iteration}}, vertical lines at the ratios;
     beside: {layer: {text: (draws, times)}}, further ratios of the same iterations; line: the ratio to compare with.
     Raises TypeError or ValueError as `timeline` does.
     """

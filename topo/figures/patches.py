@@ -53,7 +53,8 @@ def patch_row(
 ) -> FigureBase:
     """Patches side by side, drawn as `patch` draws one, with at most `columns` in a row.
 
-    labels: a text under each patch; limit: one for all patches, or None for each patch's own.
+    vectors: a square patch a row, as for `patch`; labels: a text under each patch; limit: one for all patches, or None
+    for each patch's own.
     Raises as `patch` does, and ValueError where labels are too many or too few.
     """
     vectors = _as_patches(vectors)
@@ -94,8 +95,9 @@ def circle_of_patches(
     Angles run clockwise from the right, because y points downwards in a patch. Every patch of the primary circle
     therefore brightens outwards.
 
-    angles: of each patch, in radians; label: a text at the centre; colour: of the ring; side: of a patch, as a multiple
-    of the ring's radius; where None, as many patches all around the ring would not touch.
+    vectors: as for `patch_row`; angles: of each patch, in radians; label: a text at the centre; colour: of the ring;
+    side: of a patch, as a multiple of the ring's radius; where None, so small that the patches, spread evenly over the
+    whole ring, would not touch.
     Raises TypeError or ValueError for another shape or a side that is not positive.
     """
     vectors, angles = _as_patches(vectors), np.asarray(angles, float)
@@ -204,7 +206,11 @@ def draw_patches(
     width: Number = 0.6,
     zorder: Number = 4,
 ) -> None:
-    """Draw square patches around their centres; side is in axes units, frame is one colour or one for each patch."""
+    """Draw square patches around their centres.
+
+    side: in the unit of the centres; limit: as for `patch`; frame: one colour or one for each patch; width: of the
+    frame, in typographic points.
+    """
     w = isqrt(vectors.shape[1])
     limits = np.abs(vectors).max(axis=1, keepdims=True) if limit is None else np.full((len(vectors), 1), limit)
     relative = np.divide(vectors, limits, out=np.zeros_like(vectors), where=limits > 0)

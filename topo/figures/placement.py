@@ -24,7 +24,8 @@ def places_beside(
     No box covers a node, an edge, another box or a leader, which is the line from a node to its box. Each box is near
     its node, and preferably outwards from it.
 
-    positions, radii: of the discs drawn; ends: both ends of each edge; count: the most boxes; side: of a box.
+    positions, radii: of the discs drawn; ends: both ends of each edge; count: the most boxes; side: of a box, in the
+    unit of the positions.
     Returns the nodes and the centres of their boxes, fewer than `count` where there is too little room.
     """
     reach, free = _free_places(positions, radii, ends, side)

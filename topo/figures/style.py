@@ -119,7 +119,7 @@ def hide_scales(ax: Axes) -> None:
 
 
 def texts_and_values(labelled: Labelled[_T], name: str) -> tuple[tuple[str, ...], tuple[_T, ...]]:
-    """Split a dict or a list of pairs into its texts and its values; raise ValueError where there are none."""
+    """Split a dict or pairs into texts and values; raise ValueError, calling them `name`, where there are none."""
     pairs = list(labelled.items() if isinstance(labelled, Mapping) else labelled)
     if not pairs:
         raise ValueError(f"{name} must not be empty")
@@ -127,7 +127,7 @@ def texts_and_values(labelled: Labelled[_T], name: str) -> tuple[tuple[str, ...]
 
 
 def check_positive(value: Number, name: str) -> Number:
-    """Return `value`; raise ValueError where it is not positive."""
+    """Return `value`; raise ValueError, calling it `name`, where it is not positive."""
     if not value > 0:
         raise ValueError(f"{name} = {value!r} must be positive")
     return value

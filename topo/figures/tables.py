@@ -24,6 +24,8 @@ class Slides:
     """Pictures of which a page shows one at a time, with a slider and a button that plays them; `slides` makes it.
 
     The page holds all pictures and the script, and fetches nothing. Where scripts are off, it shows the first picture.
+
+    texts: one for each picture; pictures: the bytes of PNG files.
     """
 
     _SHOW = (
@@ -97,10 +99,11 @@ class Table:
 
 
 def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
-    """A table, such as "paper / ours / difference". Whole numbers get commas between thousands, others three digits.
+    """A table, such as "paper / ours / difference".
 
-    rows: each with as many cells as `header`, texts or numbers. Raises ValueError where a row has another number of
-    cells.
+    rows: each with as many cells as `header`, texts or numbers. Whole numbers are written with commas between
+    thousands, other numbers with three significant digits.
+    Raises ValueError where a row has another number of cells.
     """
     heads, lines = list(header), [list(row) for row in rows]
     for line in lines:
