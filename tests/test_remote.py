@@ -119,9 +119,18 @@ def test_a_file_with_other_content_or_a_damaged_one_is_refused(cache):
     (cache / "file.gz").write_bytes(gzip.compress(b"other"))
     with pytest.raises(ValueError, match="not the official file.*delete it"):
         remote.find(file)
-    (cache / "file.gz").write_bytes(gzip.compress(CONTENT)[:-20])
+    whole = gzip.compress(CONTENT)
+    (cache / "file.gz").write_bytes(whole[:-20])
     with pytest.raises(ValueError, match="cannot be read"):
         remote.find(file)
+    (cache / "file.gz").write_bytes(whole[:10] + b"\xff" * 20 + whole[30:])
+    with pytest.raises(ValueError, match="cannot be read"):
+        remote.find(file)
+
+
+def test_a_file_without_a_home_is_asked_for_without_one(cache):
+    with pytest.raises(FileNotFoundError, match=r"\(no address\)\. Get it and put it at"):
+        remote.find(remote.RemoteFile("file", "0"))
 
 
 def packed(records, home):

@@ -262,6 +262,23 @@ def test_a_recipe_is_told_in_words(text, settings, words):
     assert words in "; ".join(recipes.in_words(chosen.describe()).values())
 
 
+def test_numbers_of_numpy_are_taken_as_numbers():
+    given = dict(learning_rate=np.float64(0.25), l2=np.float32(0.5), momentum=np.float64(0.5), decay=np.float64(0.5))
+    chosen = training.Training(Architecture.parse("C(8,4,16)"), "cifar10", **given)
+    assert json.loads(json.dumps(chosen.describe()))["learning_rate"] == 0.25
+    assert checkpoints.checkpoint_path(chosen, [0]).name == "members-0000-0000.safetensors"
+
+
+def test_an_archive_without_its_file_is_trained_anew(population, tmp_path):
+    plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
+    populations.keep("some", plan, population, tmp_path).unlink()
+    assert populations.members_held("some", plan, tmp_path) == 0
+
+
+def test_snapshots_may_come_from_an_iterator():
+    assert checkpoints.check_snapshots(1, 10, iter([2, 1])) == (1, 2, 10)
+
+
 def test_it_is_said_which_images_an_accuracy_is_of(population, tmp_path):
     plain, withheld = (training.Training(Architecture.parse("M(8,4,16)"), "digits", 32, hold_out=n) for n in (0, 300))
     assert recipes.judged_on(plain) == "the test images"

@@ -33,7 +33,7 @@ from topo.checkpoints import (
 from topo.checks import check_whole
 from topo.files import write_atomically
 from topo.machine import accelerated, processors
-from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan
+from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan, trained_members
 from topo.progress import Bar
 from topo.recipes import Training
 from topo.types import Number, Whole
@@ -374,7 +374,7 @@ def listing(
     members share accelerators, the time is that of two members on the first of them.
 
     names: of POPULATIONS; folder: of the archives; workers: as many as processors where None.
-    All rows have the same keys. Raises KeyError for another name.
+    All rows have the same keys.
     """
     names, held = list(names), archive.manifest(folder)
     workers = 1 if accelerated() else int(workers or processors())
@@ -382,7 +382,7 @@ def listing(
     rows = []
     for name in names:
         goal, entry = POPULATIONS[name], held.get(name)
-        have = (len(entry["members"]), entry["iterations"]) if entry else (0, 0)
+        have = (trained_members(entry), entry["iterations"]) if entry else (0, 0)
         ours, cost = (goal.networks, goal.iterations), partial(_cost, seconds[goal.training], workers, have)
         rows.append({
             "population": name,

@@ -294,6 +294,7 @@ def check_snapshots(networks: Whole, iterations: Whole, snapshots: Iterable[Whol
     """
     check_whole(networks, "networks", 1)
     check_whole(iterations, "iterations", 0)
+    snapshots = list(snapshots)
     outside = [s for s in snapshots if not 0 <= s <= iterations]
     if outside:
         raise ValueError(f"snapshots = {outside} are not allowed: from 0 to iterations = {iterations}")

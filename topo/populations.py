@@ -162,7 +162,7 @@ def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -
     if held is None:
         return
     differences = _other_settings(held, wanted)
-    networks = _trained(held)
+    networks = trained_members(held)
     if differences or wanted.networks < networks or wanted.iterations < held["iterations"]:
         other = f" with other {', '.join(differences)}" if differences else ""
         raise ValueError(
@@ -177,7 +177,7 @@ def _other_settings(held: Mapping[str, Any], wanted: Plan) -> list[str]:
     return [name for name in vars(wanted.training) if held.get(name) != described.get(name)]
 
 
-def _trained(held: Mapping[str, Any]) -> int:
+def trained_members(held: Mapping[str, Any]) -> int:
     """How many members a manifest's entry speaks of, those that were left out among them."""
     return len(held["members"]) + len(held.get("left_out", {}))
 
@@ -185,11 +185,11 @@ def _trained(held: Mapping[str, Any]) -> int:
 def members_held(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> int:
     """How many members of `wanted`, counted from the first, the archive `name` in `folder` holds as they are wanted.
 
-    0 where there is no such archive, where it was trained with other settings or by other versions, or where it lacks
-    an iteration that is wanted: then all members have to be trained. Raises as `archive.load` does.
+    0 where there is no such archive or no file of it, where it was trained with other settings or by other versions, or
+    where it lacks an iteration that is wanted: then all members have to be trained. Raises as `archive.load` does.
     """
     held = archive.manifest(folder).get(name)
-    if held is None or _other_settings(held, wanted):
+    if held is None or _other_settings(held, wanted) or not (Path(folder) / held["file"]).exists():
         return 0
     if (held["iterations"], held["versions"]) != (wanted.iterations, _versions()):
         return 0
@@ -199,7 +199,7 @@ def members_held(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> 
             whole = sum(member < count for member in held["members"])
             if iteration not in there.iterations(layer) or len(there.kernels(layer, iteration)) != whole:
                 return 0
-    return _trained(held)
+    return trained_members(held)
 
 
 def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = archive.DATA) -> Path:

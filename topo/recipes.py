@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 
 from topo import datasets
@@ -96,9 +97,14 @@ class Training:
         for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("anneal", 0), ("hold_out", 0)):
             check_whole(getattr(self, name), name, least, 2**32 - 1)
             object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("learning_rate", "decay", "l2", "momentum"):
+            if isinstance(getattr(self, name), np.number):  # JSON, in which checkpoints are named, has none of these
+                object.__setattr__(self, name, getattr(self, name).item())
         self._check_decay()
         check_fits(self, self.dataset, shape)
         recipe = self.recipe
+        if recipe.pad and not recipe.crop:
+            raise ValueError(f"pad = {recipe.pad} is not allowed without a crop: tests see images as they are")
         if not 0 <= recipe.l2 < math.inf:
             raise ValueError(f"l2 = {recipe.l2} is not allowed: at least 0, and finite")
         if not 0 < recipe.learning_rate < math.inf:

@@ -9,6 +9,7 @@ import os
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,15 +81,17 @@ def find(file: RemoteFile, download: bool = True) -> Path:
             _verify(file, path)
             return path
     if not download:
-        missing = file.archive if isinstance(file, PackedFile) else file
-        raise FileNotFoundError(_how_to_get(missing, "downloading is switched off"))
+        if isinstance(file, PackedFile):
+            find(file.archive, download)
+            return fetch(file, folders()[0] / file.path)
+        raise FileNotFoundError(_how_to_get(file, "downloading is switched off"))
     return fetch(file, folders()[0] / file.path)
 
 
 def _verify(file: RemoteFile, path: Path) -> None:
     try:
         found = file.digest(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it and it will be fetched again") from None
     if found != file.checksum:
         raise ValueError(
@@ -99,9 +102,10 @@ def _verify(file: RemoteFile, path: Path) -> None:
 
 def _how_to_get(file: RemoteFile, reason: object) -> str:
     places = " or ".join(str(folder / file.path) for folder in folders())
+    home = f" from {file.urls[0]}" if file.urls else ""
     return (
-        f"{file.path} is not here and could not be downloaded ({reason}). Get it from {file.urls[0]} and put it at "
-        f"{places}, or set TOPO_DATA to the folder that holds it."
+        f"{file.path} is not here and could not be downloaded ({reason}). Get it{home} and put it at {places}, or set "
+        "TOPO_DATA to the folder that holds it."
     )
 
 
@@ -148,7 +152,11 @@ def _unpack(file: PackedFile, target: Path) -> Path:
         raise ValueError(f"{packed} cannot be unpacked ({error}); delete it and it will be fetched again") from None
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.write_bytes(content)
-    _verify(file, part)
+    try:
+        _verify(file, part)
+    except ValueError:
+        part.unlink()
+        raise
     return part.replace(target)
 
 
