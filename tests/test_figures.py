@@ -562,6 +562,18 @@ def legend(ax):
     return {text.get_text(): line.get_color() for text, line in zip(shown.get_texts(), shown.get_lines(), strict=True)}
 
 
+def test_long_names_of_lines_stand_below_each_other():
+    names = [f"a line with the number {i} and a long name" for i in range(4)]
+    figure = figures.timeline([0, 1], {name: [0, i] for i, name in enumerate(names)}, label="value")
+    (ax,) = figure.axes
+    figure.canvas.draw()
+    rows = [text.get_window_extent() for text in ax.get_legend().get_texts()]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+    assert all(above.y0 > below.y0 for above, below in zip(rows, rows[1:])) and ax.bbox.x1 >= max(
+        row.x1 for row in rows
+    )
+
+
 def test_timeline_says_which_line_is_which_where_there_are_several():
     ax = figures.timeline([0, 100], {"trained": [1, 5], "untrained": [1, 1], "random": [2, 2]}, label="ratio").axes[0]
     assert legend(ax) == {name: line.get_color() for name, line in zip(("trained", "untrained", "random"), ax.lines)}

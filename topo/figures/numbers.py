@@ -221,7 +221,10 @@ def timeline(
         low, high = ax.get_ylim()
         ax.set_ylim(low, low + (high - low) / 0.65)  # the labels of the marks stand above the curves
     if len(every) > 1:
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(every))
+        if sum(map(len, texts)) <= 60:  # what stands side by side is no wider than the axes
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(every))
+        else:
+            ax.legend(loc="best")
     return ax.figure
 
 
