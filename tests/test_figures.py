@@ -566,7 +566,7 @@ def test_long_names_of_lines_stand_below_each_other():
     names = [f"a line with the number {i} and a long name" for i in range(4)]
     figure = figures.timeline([0, 1], {name: [0, i] for i, name in enumerate(names)}, label="value")
     (ax,) = figure.axes
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     rows = [text.get_window_extent() for text in ax.get_legend().get_texts()]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == names
     assert all(above.y0 > below.y0 for above, below in zip(rows, rows[1:])) and ax.bbox.x1 >= max(
