@@ -3,8 +3,6 @@
 Knows names, checksums and bytes on disk; must not know how a network was trained.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,11 @@ from jaxtyping import Float32, Float64
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from topo.files import write_atomically
+from topo import inventory
 from topo.filters import normalize, spatial_filters
 from topo.types import Kernels, Whole
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-MANIFEST = "MANIFEST.json"
 
 
 def manifest(folder: str | Path = DATA) -> dict[str, dict[str, Any]]:
@@ -27,8 +24,7 @@ def manifest(folder: str | Path = DATA) -> dict[str, dict[str, Any]]:
 
     An entry has the file's name, bytes and sha256, and what the trainer said of the population.
     """
-    path = Path(folder) / MANIFEST
-    return json.loads(path.read_text()) if path.exists() else {}
+    return inventory.entries(folder)
 
 
 def _key(layer: Whole, iteration: Whole) -> str:
@@ -43,7 +39,6 @@ def write(name: str, kernels: Kernels, description: Mapping[str, Any], folder: s
     description: what can be said in JSON about the population; kept in the manifest.
     Returns the path. Raises ValueError where a kernel is not finite in float16, OSError where a file cannot be written.
     """
-    folder = Path(folder)
     tensors: dict[str, np.ndarray] = {}
     for layer, snapshots in sorted(kernels.items()):
         for iteration, kernel in sorted(snapshots.items()):
@@ -53,12 +48,7 @@ def write(name: str, kernels: Kernels, description: Mapping[str, Any], folder: s
             tensors[_key(layer, iteration)] = half
     # One key only: safetensors writes several in an order that changes from run to run.
     content = save(tensors, metadata={"topo": f"{name}: networks, height, width, in, out"})
-    path = folder / f"{name}.safetensors"
-    write_atomically(path, content)
-    entry = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **description}
-    entries = dict(sorted({**manifest(folder), name: entry}.items()))
-    write_atomically(folder / MANIFEST, (json.dumps(entries, indent=1) + "\n").encode())
-    return path
+    return inventory.put(name, content, description, folder)
 
 
 def load(name: str, folder: str | Path = DATA) -> "Archive":
@@ -67,17 +57,8 @@ def load(name: str, folder: str | Path = DATA) -> "Archive":
     Raises FileNotFoundError for a name that is not in the manifest, naming those that are; ValueError where the
     file is not the one that the manifest describes.
     """
-    folder = Path(folder)
-    entries = manifest(folder)
-    if name not in entries:
-        there = ", ".join(entries) or "none"
-        raise FileNotFoundError(f"archive {name!r} is not in {folder / MANIFEST}; there are: {there}")
-    path = folder / entries[name]["file"]
-    if not path.exists():
-        raise FileNotFoundError(f"archive {name!r}: {path} is missing; `python -m topo train {name}` makes it anew")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entries[name]["sha256"]:
-        raise ValueError(f"archive {name!r}: {path} is not the file that the manifest describes (sha256 differs)")
-    return Archive(name, path, entries[name])
+    path, entry = inventory.find(name, folder, "archive", f"python -m topo train {name}")
+    return Archive(name, path, entry)
 
 
 class Archive:

@@ -1,0 +1,78 @@
+"""Files of a folder that its MANIFEST.json describes: written, found and compared with it.
+
+Knows names, sizes and checksums; must not know what a file holds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from topo.files import write_atomically
+
+MANIFEST = "MANIFEST.json"
+
+
+def entries(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """What the manifest of `folder` says, as {name: entry}; {} where there is none.
+
+    An entry has the file's name, bytes and sha256, and a description. Raises ValueError where the manifest has others.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text())
+        for name, entry in known.items():
+            if not {"file", "bytes", "sha256"} <= set(entry):
+                raise ValueError(f"{name} lacks its file, bytes or sha256")
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is no manifest that can be read: {error}") from None
+    return known
+
+
+def put(name: str, content: bytes, description: Mapping[str, Any], folder: str | Path) -> Path:
+    """Write NAME.safetensors into `folder`, and its entry; both atomically, the manifest last.
+
+    description: what JSON can say of the content. Returns the path. Raises as `write_atomically` does.
+    """
+    folder = Path(folder)
+    path = folder / f"{name}.safetensors"
+    write_atomically(path, content)
+    entry = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **description}
+    kept = dict(sorted({**entries(folder), name: entry}.items()))
+    write_atomically(folder / MANIFEST, (json.dumps(kept, indent=1) + "\n").encode())
+    return path
+
+
+def find(name: str, folder: str | Path, kind: str, anew: str) -> tuple[Path, dict[str, Any]]:
+    """Path and entry of a file, its checksum verified.
+
+    kind: what an error calls the file; anew: the command that makes it anew.
+    Raises FileNotFoundError for a name that is not in the manifest, naming those that are, or a file that is missing;
+    ValueError where the file is not the one that the manifest describes.
+    """
+    folder, known = Path(folder), entries(folder)
+    if name not in known:
+        there = ", ".join(known) or "none"
+        raise FileNotFoundError(f"{kind} {name!r} is not in {folder / MANIFEST}; there are: {there}")
+    path = folder / known[name]["file"]
+    if not path.exists():
+        raise FileNotFoundError(f"{kind} {name!r}: {path} is missing; `{anew}` makes it anew")
+    differs = difference(path, known[name])
+    if differs:
+        raise ValueError(f"{kind} {name!r}: {path} is not the file that the manifest describes ({differs})")
+    return path, known[name]
+
+
+def difference(path: str | Path, entry: Mapping[str, Any]) -> str:
+    """What makes the file at `path` another one than the entry describes; "" where it is that one."""
+    path = Path(path)
+    if not path.exists():
+        return "the file is missing"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        size = f", and it has {len(content)} bytes instead of {entry['bytes']}" * (len(content) != entry["bytes"])
+        return f"sha256 differs{size}"
+    return "" if len(content) == entry["bytes"] else f"the manifest says {entry['bytes']} bytes, it has {len(content)}"
