@@ -1,11 +1,12 @@
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import inspection, pretrained, spaces
+from topo import inspection, pretrained, remote, spaces
 from topo.__main__ import main
 from topo.evidence import Loops
 from topo.filters import normalize, spatial_filters
@@ -181,6 +182,42 @@ def test_a_sample_is_of_filters_that_are_not_constant(tmp_path):
     (finding,) = inspect(pretrained.read(tmp_path / "a.npz"), most=1000, draws=1)
     assert finding.row["filters"] == kernel[0, 0].size and finding.row["constant"] == kernel[0, 0].size // 2
     assert finding.row["looked_at"] == 1000 and finding.row["core"] == 200
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+def test_the_committed_sample_of_a_network_has_the_rows_of_the_whole_file(name, monkeypatch):
+    try:
+        pretrained.vgg_file(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    whole = inspect(pretrained.obtain(name), [3, 5, 7], draws=1)
+    monkeypatch.setenv("TOPO_DATA", "/nonexistent")
+    monkeypatch.setattr(remote, "CACHE", Path("/nonexistent"))
+    weights = pretrained.obtain(name)
+    sample = inspect(weights, [3, 5, 7], draws=1)
+    assert weights.sampled and [each.row for each in sample] == [each.row for each in whole]
+    assert [each.row["filters"] for each in sample] == [8192, 32_768, 65_536]
+    assert [each.row["looked_at"] for each in sample] == [8192, 20_000, 20_000]
+
+
+def test_all_filters_of_a_large_layer_are_looked_at_where_they_are_here(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.random.default_rng(0).normal(size=(3, 3, 210, 100)).astype(np.float32))
+    weights = pretrained.read(tmp_path / "a.npz")
+    rows = [inspect(weights, most=most, draws=1)[0].row for most in (inspection.MOST, 262_144)]
+    assert [row["looked_at"] for row in rows] == [20_000, 21_000]
+
+
+def test_without_a_file_of_vgg_the_sample_is_looked_at_and_that_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TOPO_DATA", "/nonexistent")
+    monkeypatch.setattr(remote, "CACHE", Path("/nonexistent"))
+    monkeypatch.setattr(remote, "fetch", None)
+    assert main(["inspect", "vgg16", "--layers", "2", "13", "--most", "1000", "--out", str(tmp_path)]) == 0
+    said = (
+        "committed with the book, in float16; of each larger layer a seeded sample of 20,000 filters, of up to 262,144"
+    )
+    assert said in capsys.readouterr().out and said in (tmp_path / "report.html").read_text()
+    rows = list(csv.DictReader((tmp_path / "layers.csv").read_text().splitlines()))
+    assert [(row["filters"], row["looked_at"]) for row in rows] == [("4096", "1000"), ("262144", "1000")]
 
 
 def test_on_the_command_line(weights, tmp_path, capsys):

@@ -3,13 +3,15 @@ import json
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import datasets, pretrained, remote
+from topo import datasets, pretrained, remote, samples
+from topo.filters import from_half, normalize, spatial_filters, to_half
 from topo.pretrained import Layer, read, vgg, vgg_layers
 
 
@@ -302,8 +304,20 @@ def test_weights_that_are_not_finite_and_layers_that_are_not_there(tmp_path):
 def data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TOPO_DATA", str(tmp_path))
     monkeypatch.setattr(remote, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(samples, "FOLDER", tmp_path / "samples")
     (tmp_path / "vgg").mkdir()
     return tmp_path / "vgg"
+
+
+@pytest.fixture
+def sample(data_folder):
+    """A sample of VGG16: its first layer whole, its second one of 3,000 of 4,096 filters, with five constant ones."""
+    layers, generator = vgg_layers("vgg16")[:2], np.random.default_rng(0)
+    filters = {layer.name: generator.normal(size=(layer.filters, 9)).astype(np.float32) for layer in layers}
+    filters["block1_conv2"] = filters["block1_conv2"][:3000]
+    parts = {name: {"rows": len(rows), "constant": 5 * (len(rows) == 3000)} for name, rows in filters.items()}
+    samples.write("imagenet-vgg16", {name: to_half(rows) for name, rows in filters.items()}, {"parts": parts})
+    return {name: from_half(to_half(rows)) for name, rows in filters.items()}
 
 
 def test_the_layers_of_vgg():
@@ -322,6 +336,7 @@ def test_a_part_of_vgg_is_used_and_says_what_is_missing(data_folder):
     )
     weights = vgg("vgg16")
     assert weights.layers == layers and weights.missing == [layer.name for layer in vgg_layers("vgg16")[3:]]
+    assert not weights.note
 
 
 def test_the_official_file_is_preferred_and_verified(data_folder, monkeypatch):
@@ -339,7 +354,94 @@ def test_the_official_file_is_preferred_and_verified(data_folder, monkeypatch):
 
 def test_without_any_file_it_says_how_to_get_one(data_folder):
     with pytest.raises(FileNotFoundError, match="vgg19_weights.*not here.*Get it from https"):
-        vgg("vgg19", download=False)
+        vgg("vgg19")
+
+
+def test_where_no_file_is_the_sample_is_read_and_nothing_is_fetched(sample, monkeypatch):
+    monkeypatch.setattr(remote, "fetch", None)
+    weights = pretrained.obtain("vgg16")
+    assert weights.layers == vgg_layers("vgg16")[:2] and len(weights.missing) == 11
+    assert weights.sampled == {"block1_conv2": 3000} and weights.path.name == "imagenet-vgg16.safetensors"
+    assert "a seeded sample of 3,000 filters, of up to 4,096" in weights.note and weights.note in repr(weights)
+    assert "topo data vgg" in weights.note
+    np.testing.assert_array_equal(spatial_filters(weights.kernel(1)), sample["block1_conv1"])
+    np.testing.assert_array_equal(weights.draw(1).filters, sample["block1_conv1"])
+    drawn = weights.draw("block1_conv2", 20_000)
+    np.testing.assert_array_equal(drawn.filters, sample["block1_conv2"])
+    assert drawn.constant == 5 and len(weights.draw(2, 100).filters) == 100
+    with pytest.raises(
+        ValueError, match="3,000 of the 4,096 filters of layer block1_conv2 are here.*`draw`.*topo data"
+    ):
+        weights.kernel(2)
+
+
+def test_layers_that_a_file_lacks_come_from_the_sample(sample, data_folder):
+    whole = kernel(3, 3, 64, 64)
+    keras(data_folder / "vgg16_notop_layers_2_to_2.h5", {"block1_conv2": whole})
+    weights = vgg("vgg16")
+    assert weights.layers == vgg_layers("vgg16")[:2] and weights.sampled == {}
+    assert weights.note.startswith("block1_conv1 to block1_conv1: as committed with the book")
+    np.testing.assert_array_equal(weights.kernel("block1_conv2"), whole)
+    np.testing.assert_array_equal(weights.draw(2).filters, from_half(to_half(spatial_filters(whole))))
+    np.testing.assert_array_equal(weights.draw(1).filters, sample["block1_conv1"])
+
+
+def test_the_official_file_is_fetched_only_where_that_is_asked_for(sample, data_folder, monkeypatch):
+    layers = {layer.name: np.zeros(layer.shape, np.float32) for layer in vgg_layers("vgg16")}
+    asked = []
+
+    def fetch(file, target):
+        asked.append(file.path)
+        return keras(target, layers)
+
+    monkeypatch.setattr(remote, "fetch", fetch)
+    assert pretrained.obtain("vgg16").note and not asked
+    keras(data_folder / "vgg16_notop_layers_1_to_1.h5", {"block1_conv1": layers["block1_conv1"]})
+    assert vgg("vgg16").note and not asked
+    weights = pretrained.obtain("vgg16", fetch=True)
+    assert asked == [datasets.VGG["vgg16"].path] and not weights.note and not weights.missing
+
+    def unreachable(file, target):
+        raise FileNotFoundError(f"{file.path} is not here and could not be downloaded")
+
+    weights.path.unlink()
+    monkeypatch.setattr(remote, "fetch", unreachable)
+    with pytest.raises(FileNotFoundError, match="could not be downloaded"):
+        pretrained.obtain("vgg16", fetch=True)
+
+
+@pytest.mark.parametrize("name, layers", [("vgg16", 13), ("vgg19", 8)])
+def test_the_committed_sample_is_what_is_drawn_from_the_whole_file(name, layers, monkeypatch):
+    try:
+        whole = pretrained.vgg_file(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    here = vgg(name)
+    monkeypatch.setenv("TOPO_DATA", "/nonexistent")
+    monkeypatch.setattr(remote, "CACHE", Path("/nonexistent"))
+    sample = vgg(name)
+    assert not here.note and sample.layers == vgg_layers(name)[:layers]
+    for layer in sample.layers:
+        expected, found = here.draw(layer.name, 20_000), sample.draw(layer.name, 20_000)
+        np.testing.assert_array_equal(found.filters, expected.filters)
+        assert found.constant == expected.constant and len(found.filters) == min(layer.filters, 20_000)
+        np.testing.assert_array_equal(sample.draw(layer.name, 700).filters, here.draw(layer.name, 700).filters)
+        exact = normalize(whole.draw(layer.name, 20_000).filters)
+        assert np.linalg.norm(normalize(found.filters) - exact, axis=1).max() < 1e-3
+
+
+def test_a_draw_is_the_same_each_time_and_leaves_constant_filters_out(tmp_path):
+    filters = np.random.default_rng(0).normal(size=(25_000, 9)).astype(np.float32)
+    filters[::10] = 3
+    np.savez(tmp_path / "a.npz", conv=filters.T.reshape(3, 3, 50, 500))
+    weights = read(tmp_path / "a.npz")
+    assert weights.draw(1).constant == 2500 and len(weights.draw(1).filters) == 22_500
+    drawn = weights.draw("conv", 20_000).filters
+    generator = np.random.default_rng(0)
+    expected = np.delete(filters, np.s_[::10], axis=0)[np.sort(generator.choice(22_500, 20_000, replace=False))]
+    np.testing.assert_array_equal(drawn, expected)  # not rounded: only VGG is
+    rows = {row.tobytes() for row in drawn}
+    assert all(row.tobytes() in rows for row in weights.draw(1, 300).filters)
 
 
 @pytest.mark.parametrize(

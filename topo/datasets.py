@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from topo import samples
 from topo.checks import check_whole
 from topo.remote import PackedFile, RemoteFile, find
 from topo.types import Real, Seed, Whole
@@ -270,20 +271,37 @@ def stand_in(name: str) -> Dataset:
     return Dataset(name, images, labels, images[:500], labels[:500], known.classes)
 
 
-def natural_patches(name: str, download: bool = True) -> Float64[np.ndarray, "points 8"]:
+def natural_patches(name: str, download: bool = False) -> Float64[np.ndarray, "points 8"]:
     """3x3 patches of natural images (Carlsson, Ishkhanov, de Silva & Zomorodian 2008), of van Hateren's photographs.
 
+    They are read from the published file where it is at hand, otherwise from the book's copy of it in float16.
     name: "n50000" (50,000 high-contrast patches), "X(300,30)" or "X(15,30)" (dense cores of 15,000).
+    download: whether to fetch the published file where it is not at hand.
     Returns coordinates in the DCT basis of Lee, Pedersen and Mumford 2003, see `topo.spaces.dct_basis`.
-    Raises ValueError for another name. download, further errors: as for `topo.remote.find`.
+    Raises ValueError for another name, and as `topo.remote.find` does.
     """
+    if not download and natural_patches_origin(name) == COPY:
+        return samples.load(PATCHES_SAMPLE).rows(name).astype(float)
     from scipy.io import loadmat
 
-    if name not in NATURAL_PATCHES:
-        raise ValueError(f"natural patches {name!r} are not one of {', '.join(NATURAL_PATCHES)}")
     content = loadmat(find(NATURAL_PATCHES[name], download))
     (points,) = (value for key, value in content.items() if not key.startswith("__"))
     return np.ascontiguousarray(points, float)
+
+
+PUBLISHED, COPY = "published file", "book's copy, in float16"
+PATCHES_SAMPLE = "natural-patches"  # what `topo.samples` calls the book's copy
+
+
+def natural_patches_origin(name: str) -> str:
+    """Where `natural_patches` reads a set from without fetching: PUBLISHED or COPY. Raises ValueError as it does."""
+    if name not in NATURAL_PATCHES:
+        raise ValueError(f"natural patches {name!r} are not one of {', '.join(NATURAL_PATCHES)}")
+    try:
+        find(NATURAL_PATCHES[name], download=False)
+    except FileNotFoundError:
+        return COPY
+    return PUBLISHED
 
 
 PHOTOGRAPHS = ("china", "flower")

@@ -4,12 +4,20 @@ Knows arrays of numbers; must not know which network, layer or file they come fr
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float16, Float32, Float64
 
 from topo.checks import as_numbers, as_points, check_whole, working_dtype
 from topo.types import PointsLike, Real
 
-__all__ = ["as_points", "check_whole", "normalize", "spatial_filters"]  # the first two live in checks
+__all__ = [
+    "as_points",
+    "check_whole",
+    "from_half",
+    "normalize",
+    "spatial_filters",
+    "to_half",
+    "varies",
+]  # the first two live in checks
 
 
 def spatial_filters(
@@ -45,13 +53,43 @@ def normalize(points: PointsLike) -> Float[np.ndarray, "varying dim"]:
 _ROWS = 2**18  # normalised at a time: float64 of all at once would take several times the memory of the points
 
 
+def varies(points: PointsLike) -> Bool[np.ndarray, "points"]:
+    """Which points `normalize` keeps: those whose entries are not all alike, up to rounding. Raises as it does."""
+    points = as_numbers(points, "points", 2, "(n, d)")
+    return np.concatenate([_centred(points[i : i + _ROWS])[2] for i in range(0, max(1, len(points)), _ROWS)])
+
+
+def to_half(filters: Float[np.ndarray, "filters pixels"]) -> Float16[np.ndarray, "filters pixels+1"]:
+    """Filters in float16, each as its deviations from its mean and then the mean.
+
+    Most of a filter may be its mean, which `normalize` subtracts; rounded by itself it takes no digits from the rest.
+    """
+    means = filters.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float16)
+    return np.hstack([(filters - means.astype(filters.dtype)).astype(np.float16), means])
+
+
+def from_half(halves: Float[np.ndarray, "filters values"]) -> Float32[np.ndarray, "filters values-1"]:
+    """The filters that `to_half` has split. halves: of any float type."""
+    return halves[:, :-1].astype(np.float32) + halves[:, -1:].astype(np.float32)
+
+
 def _normalized(points: Real[np.ndarray, "points dim"]) -> Float[np.ndarray, "varying dim"]:
     """`normalize` of checked points."""
+    centred, norms, _ = _centred(points)
+    return (centred / norms[:, None]).astype(working_dtype(points.dtype))
+
+
+def _centred(
+    points: Real[np.ndarray, "points dim"],
+) -> tuple[Float64[np.ndarray, "varying dim"], Float64[np.ndarray, "varying"], Bool[np.ndarray, "points"]]:
+    """The points that vary, each scaled and centred; their norms; and which points of all they are."""
     epsilon = np.finfo(points.dtype if points.dtype.kind == "f" else np.float64).eps
-    rows = points[points.any(axis=1)].astype(np.float64)
+    varying = points.any(axis=1)
+    rows = points[varying].astype(np.float64)
     rows /= np.abs(rows).max(axis=1, keepdims=True)  # squares of very small or large entries leave the float range
     centred = rows - rows[:, :1]  # makes a constant row exactly zero, which its rounded mean might not
     centred -= centred.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1)
     keep = norms > epsilon * np.linalg.norm(rows, axis=1)
-    return (centred[keep] / norms[keep, None]).astype(working_dtype(points.dtype))
+    varying[np.flatnonzero(varying)] = keep
+    return centred[keep], norms[keep], varying

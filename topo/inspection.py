@@ -22,16 +22,17 @@ from topo.checks import check_fraction, check_whole
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
 from topo.files import write_atomically
-from topo.filters import normalize, spatial_filters
+from topo.filters import normalize
 from topo.mapper import graph_summary, mapper_graph
 from topo.persistence import bar_lengths
 from topo.pretrained import Layer, Weights
+from topo.samples import ROWS
 from topo.types import Barcode, Number, Points, Whole
 
 REFERENCE = 32_768  # filters of VGG19's fifth layer, at whose rho(100, 0.1) three loops were measured
 _LEAST_CORE = 200  # points below which a barcode of 100 landmarks says little
 FEWEST = 50  # filters below which a layer is skipped
-MOST = 20_000  # filters of a layer that are looked at
+MOST = ROWS  # filters of a layer that are looked at
 COLUMNS = (
     "layer", "kernel", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio", "p_value",
     "bars", "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle", "random_to_circle",
@@ -81,8 +82,9 @@ def inspect(
 ) -> list[Finding]:
     """Look at the layers of a network: barcode, significance, Mapper graph, distances to circle and Klein bottle.
 
-    Of a layer with more than `most` filters a random sample is looked at, the same each time. `loops` counts the loops;
-    the ratio is the largest that it finds. The p-value compares this ratio with those of `draws` clouds of as many
+    Of a layer with more than `most` filters a random sample is looked at, the same each time (`Weights.draw`); where
+    only a sample of it is here, at most that. `loops` counts the loops; the ratio is the largest that it finds. The
+    p-value compares this ratio with those of `draws` clouds of as many
     random filters, uniform among those of mean 0 and norm 1, at the same filtration: (1 + the number of clouds with as
     large a ratio) / (1 + draws). Distances are medians over the core, beside those of random filters.
 
@@ -122,12 +124,12 @@ def _look(
     if height != width or height == 1:
         why = "a 1x1 kernel has no shape" if height == width == 1 else f"a {height}x{width} kernel is no square patch"
         return Finding({**row, "skipped": why})
-    points = normalize(spatial_filters(weights.kernel(layer.name)))
-    row |= {"constant": layer.filters - len(points), "looked_at": min(most, len(points))}
-    if len(points) > most:
-        points = points[np.sort(np.random.default_rng(0).choice(len(points), most, replace=False))]
-    if len(points) < FEWEST:
-        return Finding({**row, "skipped": f"{len(points)} filters that are not constant, of {FEWEST} at least"})
+    drawn = weights.draw(layer.name, most)
+    looked_at = len(drawn.filters)
+    row |= {"constant": drawn.constant, "looked_at": looked_at}
+    if looked_at < FEWEST:
+        return Finding({**row, "skipped": f"{looked_at} filters that are not constant, of {FEWEST} at least"})
+    points = normalize(drawn.filters)
     k, p = scale(len(points), k, p)
     core = densest(points, k, p)
     bars = loops.barcode(core)
@@ -268,13 +270,14 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
             f"<h2>{escape(row['layer'])}</h2>\n<p>{escape(text)}.</p>\n"
             f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
         )
+    note = f"<p>{escape(weights.note)}.</p>" if weights.note else ""
     missing = f"<p>Missing from the file: {escape(', '.join(weights.missing))}.</p>" if weights.missing else ""
     left_out = {**skipped(findings), **weights.skipped}
     others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in left_out.items())
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(weights.path.name)}</title>'
         f"<style>{_STYLE}</style>\n"
-        f"<h1>{escape(weights.path.name)}</h1>\n{summary(findings)._repr_html_()}\n{missing}"
+        f"<h1>{escape(weights.path.name)}</h1>\n{note}\n{summary(findings)._repr_html_()}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
         + "\n</html>\n"

@@ -1,28 +1,28 @@
-"""Kernels of trained networks out of weight files, layer by layer: Keras .h5 and .keras, safetensors and NumPy .npz.
+"""Kernels of trained networks, layer by layer: of any weight file, of VGG on ImageNet, and of the book's archives.
 
-Knows file formats, layouts and the layers of VGG; must not know what is done with the filters.
+Knows layouts of kernels and the layers of VGG; must not know what is done with the filters.
 """
 
-import io
 import re
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from topo import archive, datasets, remote
+from topo import archive, datasets, inventory, remote, samples
+from topo.filters import from_half, spatial_filters, to_half, varies
+from topo.formats import Tensor, parsing, recognise
+from topo.samples import chosen
 from topo.types import Whole
 
 Shape = tuple[int, int, int, int]
 
 MOST = 31  # the largest height or width of a kernel: larger axes are channels
 _LAYER_BYTES = 4 * 2**30  # the largest single layer that is read
-_PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".joblib")
+_WHOLE = "`python -m topo data vgg` fetches the whole file"
 
 
 class Layer(NamedTuple):
@@ -37,20 +37,28 @@ class Layer(NamedTuple):
         return self.shape[2] * self.shape[3]
 
 
-class _Tensor(NamedTuple):
-    """An array of a file that is not read yet: read() returns it."""
+class Drawn(NamedTuple):
+    """Filters of a layer, as trained. constant: how many of the whole layer are constant, and left out."""
 
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], Any]
+    filters: Float32[np.ndarray, "filters pixels"]
+    constant: int
+
+
+class _Sampled(NamedTuple):
+    """A layer of which only so many filters are here, which read() returns; of the whole layer, some are constant."""
+
+    held: int
+    constant: int
+    read: Callable[[], np.ndarray]
 
 
 class Weights:
     """The convolutional layers of a weight file, in the network's order; kernels are read when they are asked for.
 
     skipped: {name: why} of the arrays with four axes that are no kernels one can use; missing: names of the layers that
-    the network has and the file has not, where the network is known.
+    the network has and the file has not, where the network is known; sampled: {name: how many of its filters are here}
+    of the layers of which only a sample is; note: a sentence on where such layers come from, "" where there are none;
+    rounded: names of the layers that `draw` rounds as `topo.filters.to_half` does, to return what a sample has.
     """
 
     def __init__(
@@ -58,15 +66,19 @@ class Weights:
         path: Path,
         layers: list[Layer],
         skipped: dict[str, str],
-        tensors: Mapping[str, tuple[_Tensor, Shape]],
+        tensors: Mapping[str, tuple[Tensor, Shape]],
         missing: Iterable[str] = (),
+        samples: "Mapping[str, _Sampled] | None" = None,
+        note: str = "",
+        rounded: Iterable[str] = (),
     ) -> None:
         self.path, self.layers, self.skipped, self.missing = path, layers, skipped, list(missing)
-        self._tensors = tensors
+        self.note, self.rounded, self._tensors, self._samples = note, set(rounded), tensors, dict(samples or {})
+        self.sampled = {name: each.held for name, each in self._samples.items()}
 
     def __repr__(self) -> str:
         counts = f"{len(self.layers)} convolutional layers, {len(self.skipped)} arrays skipped"
-        return f"<Weights {self.path.name}: {counts}>"
+        return f"<Weights {self.path.name}: {counts}{'. ' * bool(self.note)}{self.note}>"
 
     def layer(self, layer: str | Whole) -> Layer:
         """The Layer of that name, or of that number from 1. Raises ValueError for one that is not there."""
@@ -79,31 +91,36 @@ class Weights:
     def kernel(self, layer: str | Whole) -> Float32[np.ndarray, "height width inputs outputs"]:
         """The kernel of a layer. layer: its name, or its number from 1.
 
-        Raises ValueError for a layer that is not there, that is corrupt, or that holds NaN or infinity.
+        Raises ValueError for a layer that is not there, of which only a sample is, that is corrupt, or that holds NaN
+        or infinity.
         """
-        name = self.layer(layer).name
+        name, shape = self.layer(layer)
+        if name in self._samples:
+            here = f"{self.sampled[name]:,} of the {shape[2] * shape[3]:,} filters of layer {name}"
+            raise ValueError(f"{here} are here, and no whole kernel: `draw` returns these filters. {_WHOLE}")
         tensor, axes = self._tensors[name]
-        with _parsing(self.path):
+        with parsing(self.path):
             kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
         if not np.isfinite(kernel).all():
             bad = np.count_nonzero(~np.isfinite(kernel))
             raise ValueError(f"{self.path}: {bad} weights of layer {name} are NaN or infinite")
         return kernel
 
+    def draw(self, layer: str | Whole, most: Whole | None = None) -> Drawn:
+        """The spatial filters of a layer that are not constant, or a random sample of `most`, the same each time.
 
-class _Refused(ValueError):
-    """A file that is not read. The message names it and says why."""
-
-
-@contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    """Turn whatever a parser raises over a broken file into one error."""
-    try:
-        yield
-    except _Refused:
-        raise
-    except Exception as error:
-        raise _Refused(f"{path} cannot be read: {' '.join(str(error).split())}; it is truncated or corrupt") from None
+        layer: its name, or its number from 1; most: None for all that are here. A sample that `topo.samples` keeps has
+        the 20,000 filters that are drawn out of the whole layer, too.
+        Raises ValueError as `kernel` does, but for a layer of which a sample is here.
+        """
+        name = self.layer(layer).name
+        if name in self._samples:
+            sample = self._samples[name]
+            return Drawn(from_half(sample.read()[chosen(sample.held, most)]), sample.constant)
+        filters = spatial_filters(self.kernel(name))
+        varying = filters[varies(filters)]
+        drawn = varying[chosen(len(varying), most)]
+        return Drawn(from_half(to_half(drawn)) if name in self.rounded else drawn, len(filters) - len(varying))
 
 
 # Which axes of an array are the kernel's (h, w, in, out).
@@ -131,10 +148,10 @@ def read(path: str | Path, layout: str | None = None) -> Weights:
         raise FileNotFoundError(f"{path} is not there")
     with open(path, "rb") as file:
         magic = file.read(9)
-    reader, own = _format(path, magic)
-    tensors: dict[str, tuple[_Tensor, Shape]] = {}
+    reader, own = recognise(path, magic)
+    tensors: dict[str, tuple[Tensor, Shape]] = {}
     skipped: dict[str, str] = {}
-    with _parsing(path):
+    with parsing(path):
         every = [tensor for tensor in reader(path) if len(tensor.shape) == 4]
     names = _names([tensor.key for tensor in every])
     for name, tensor in zip(names, every):
@@ -155,30 +172,7 @@ def _reordered(shape: tuple[int, ...], axes: Shape) -> Shape:
     return height, width, inputs, outputs
 
 
-def _format(path: Path, magic: bytes) -> tuple[Callable[[Path], list[_Tensor]], str]:
-    if path.suffix in _PICKLES or magic[:1] == b"\x80":
-        raise _pickle(path)
-    if magic[:8] == b"\x89HDF\r\n\x1a\n":
-        return _read_hdf5, "HWIO"
-    if magic[:4] == b"PK\x03\x04":
-        return _read_zip, "HWIO"
-    if magic[8:9] == b"{":
-        return _read_safetensors, "OIHW"
-    formats = "neither HDF5 (Keras .h5), .keras, safetensors nor .npz"
-    raise ValueError(f"{path} is no weight file that can be read: it is {formats}, or only a part of one")
-
-
-def _pickle(path: Path) -> _Refused:
-    stem = Path(path.name).stem
-    convert = (
-        f'python -c "import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in '
-        f"torch.load('{path.name}', weights_only=True).items()}}, '{stem}.safetensors')\""
-    )
-    danger = "which may run any code when it is read, and is never read here"
-    return _Refused(f"{path} is a pickle, {danger}. Convert it: {convert}")
-
-
-def _layout(tensor: _Tensor, wanted: str | None, own: str, path: Path) -> tuple[str | None, str]:
+def _layout(tensor: Tensor, wanted: str | None, own: str, path: Path) -> tuple[str | None, str]:
     """Which order the axes have, "HWIO" or "OIHW"; otherwise None and why the array is no kernel."""
     if tensor.dtype.kind != "f":
         return None, f"{tensor.dtype} is no type of weights"
@@ -199,11 +193,6 @@ def _layout(tensor: _Tensor, wanted: str | None, own: str, path: Path) -> tuple[
     return (fitting[0], "") if fitting else (None, f"shape {tensor.shape} is no kernel of at most {MOST} x {MOST}")
 
 
-def _natural(key: str) -> list[tuple[int, str]]:
-    """A key that sorts conv2 before conv10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
-
-
 _SCAFFOLDING = re.compile(
     r"^(model_weights|layers|params|vars|weight|weights|kernel|depthwise_kernel|kernel:0|.*_W(_1)?:0|\d+)$"
 )
@@ -222,103 +211,12 @@ def _names(keys: list[str]) -> list[str]:
     return names if len(set(names)) == len(names) else keys
 
 
-def _read_safetensors(path: Path) -> list[_Tensor]:
-    from safetensors import safe_open
-
-    def read(key: str) -> Any:
-        with safe_open(path, "flax") as file:  # knows bfloat16, which NumPy does not
-            return file.get_tensor(key)
-
-    with safe_open(path, "numpy") as file:
-        slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=_natural)}
-        kinds = {key: each.get_dtype() for key, each in slices.items()}
-        shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
-    floats = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
-    dtypes = {key: np.dtype(floats.get(kind, "V1")) for key, kind in kinds.items()}
-    return [_Tensor(key, shapes[key], dtype, partial(read, key)) for key, dtype in dtypes.items()]
-
-
-_IN_KERAS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
-
-
-def _read_zip(path: Path) -> list[_Tensor]:
-    def read(key: str) -> np.ndarray:
-        with np.load(path, allow_pickle=False) as file:
-            return file[key]
-
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(archive.namelist(), key=_natural)
-        if any(name.endswith("data.pkl") for name in names):
-            raise _pickle(path)
-        if _IN_KERAS in names:
-            return _read_hdf5(path, _keras_file)
-        return [_npy_header(archive, name, path, read) for name in names if name.endswith(".npy")]
-
-
-def _npy_header(archive: zipfile.ZipFile, name: str, path: Path, read: Callable[[str], np.ndarray]) -> _Tensor:
-    key = name.removesuffix(".npy")
-    with archive.open(name) as file:
-        major, _ = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        held = archive.getinfo(name).file_size - file.tell()
-    if not dtype.hasobject and np.prod(shape, dtype=object) * dtype.itemsize != held:
-        claim = f"{key} declares shape {shape} of {dtype}, but holds {held} bytes"
-        raise _Refused(f"{path}: {claim}; it is truncated or corrupt")
-    return _Tensor(key, shape, dtype, partial(read, key))
-
-
-def _hdf5_file(path: Path | IO[bytes] | io.BufferedIOBase) -> Any:
-    import h5py
-
-    return h5py.File(path, "r")
-
-
-@contextmanager
-def _keras_file(path: Path) -> Iterator[Any]:
-    with zipfile.ZipFile(path) as archive, archive.open(_IN_KERAS) as member, _hdf5_file(member) as file:
-        yield file
-
-
-def _read_hdf5(path: Path, opened: Callable[[Path], AbstractContextManager[Any]] = _hdf5_file) -> list[_Tensor]:
-    import h5py
-
-    def read(key: str) -> np.ndarray:
-        with opened(path) as file:
-            return file[key][()]
-
-    tensors: list[_Tensor] = []
-
-    def visit(key: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or "optimizer" in key.split("/")[0]:
-            return
-        if item.external or item.is_virtual:
-            raise _Refused(f"{path}: {key} is kept in another file, which is not followed")
-        size = np.prod(item.shape or (), dtype=object) * item.dtype.itemsize
-        held = item.id.get_storage_size()
-        if item.dtype.kind == "f" and size > 1100 * max(1, held):  # deflate shrinks by 1,032 at most
-            claim = f"{key} declares shape {item.shape}, but holds {held} bytes"
-            raise _Refused(f"{path}: {claim}; it is truncated or corrupt")
-        tensors.append(_Tensor(key, item.shape or (), item.dtype, partial(read, key)))
-
-    with opened(path) as file:
-        file.visititems(visit)
-        root = file["model_weights"] if "model_weights" in file else file
-        order = [name.decode() if isinstance(name, bytes) else str(name) for name in root.attrs.get("layer_names", ())]
-    place = {name: i for i, name in enumerate(order)}
-
-    def first(tensor: _Tensor) -> tuple[int, list[tuple[int, str]]]:
-        parts = tensor.key.removeprefix("model_weights/").split("/")
-        return place.get(parts[0], len(place)), _natural(tensor.key)
-
-    return sorted(tensors, key=first)
-
-
-def obtain(name: str, iteration: Whole | None = None, folder: str | Path = ".") -> Weights:
+def obtain(name: str, iteration: Whole | None = None, folder: str | Path = ".", fetch: bool = False) -> Weights:
     """The Weights called `name`: those of VGG ("vgg16", "vgg19"), of an archive of the book, or of a file at that path.
 
     Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer. A relative
-    path starts from `folder`.
+    path starts from `folder`. fetch: whether to fetch the official file of VGG where it is not at hand; otherwise the
+    sample that comes with the book takes its place, and `note` says so.
     Raises ValueError where an iteration is given for anything else, or one that was not kept of every layer, and as
     `vgg`, `topo.archive.load` and `read` do.
     """
@@ -326,14 +224,14 @@ def obtain(name: str, iteration: Whole | None = None, folder: str | Path = ".") 
         return _of_archive(archive.load(name), iteration)
     if iteration is not None:
         raise ValueError(f"iteration = {iteration!r}, but {name!r} is no archive of the book and has no iterations")
-    return vgg(name) if name in datasets.VGG else read(Path(folder, Path(name).expanduser()))
+    return vgg(name, fetch) if name in datasets.VGG else read(Path(folder, Path(name).expanduser()))
 
 
 def _of_archive(population: archive.Archive, iteration: Whole | None) -> Weights:
-    tensors: dict[str, tuple[_Tensor, Shape]] = {}
+    tensors: dict[str, tuple[Tensor, Shape]] = {}
     for number in population.layers:
         kernel = population.kernels(number, iteration, 1)[0]
-        tensor = _Tensor(f"layer{number}", kernel.shape, kernel.dtype, partial(np.asarray, kernel))
+        tensor = Tensor(f"layer{number}", kernel.shape, kernel.dtype, partial(np.asarray, kernel))
         tensors[tensor.key] = tensor, LAYOUTS["HWIO"]
     layers = [Layer(name, _reordered(tensor.shape, axes)) for name, (tensor, axes) in tensors.items()]
     return Weights(Path(population.name), layers, {}, tensors)
@@ -343,6 +241,7 @@ def _of_archive(population: archive.Archive, iteration: Whole | None) -> Weights
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+SAMPLES = {name: f"imagenet-{name}" for name in datasets.VGG}  # what `topo.samples` calls theirs
 
 
 def vgg_layers(name: str) -> list[Layer]:
@@ -360,25 +259,30 @@ def vgg_layers(name: str) -> list[Layer]:
     return layers
 
 
-def vgg(name: str, download: bool = True) -> Weights:
-    """The weights of VGG16 or VGG19 for ImageNet without their dense layers, ported from its authors' Caffe weights.
+def vgg_file(name: str, download: bool = False) -> Weights:
+    """The whole convolutional layers of VGG16 or VGG19 for ImageNet, ported from its authors' Caffe weights.
 
     The official file is looked for where data sets are. Where it is not, a file vgg/NAME_*layers*.h5 that holds only
-    some layers is used for those, and `missing` names the others; where there is no such file either, the official one
-    is fetched.
+    some layers is used for those, and `missing` names the others. download: whether to fetch the official file where
+    layers are missing.
 
-    name: "vgg16" or "vgg19"; download: whether the official file may be fetched.
     Raises FileNotFoundError, saying how to get the file, where there is none, and ValueError for another name, or a
     file with other layers than the network has.
     """
-    layers = vgg_layers(name)
     parts = [path for folder in remote.folders() for path in sorted((folder / "vgg").glob(f"{name}_*layers*.h5"))]
+    layers = vgg_layers(name)
     try:
-        path = remote.find(datasets.VGG[name], download and not parts)
+        weights = _of_vgg(remote.find(datasets.VGG[name], download and not parts), name, layers)
     except FileNotFoundError:
         if not parts:
             raise
-        path = parts[0]
+        weights = _of_vgg(parts[0], name, layers)
+    if download and weights.missing:
+        return _of_vgg(remote.find(datasets.VGG[name]), name, layers)
+    return weights
+
+
+def _of_vgg(path: Path, name: str, layers: list[Layer]) -> Weights:
     weights = read(path, "HWIO")
     known = {layer.name: layer for layer in layers}
     for layer in weights.layers:
@@ -387,3 +291,61 @@ def vgg(name: str, download: bool = True) -> Weights:
             raise ValueError(f"{path} has a layer {layer.name} of shape {layer.shape}, which in {name} is {expected}")
     weights.missing = [layer.name for layer in layers if layer not in weights.layers]
     return weights
+
+
+def vgg(name: str, download: bool = False) -> Weights:
+    """The weights of VGG16 or VGG19: whole layers where `vgg_file` finds them, and others from the book's sample.
+
+    The sample has all filters of a layer in float16, or 20,000 that were drawn at random; the `note` of what is
+    returned says which layers are from it, `sampled` how many filters these have, and `missing` which are nowhere.
+    `draw` rounds the filters of whole layers to float16 as well: it returns the same, whatever is at hand.
+    download: whether to fetch the official file where it is not at hand.
+    Raises as `vgg_file` does; FileNotFoundError only where there is no sample either, or fetching was asked for.
+    """
+    layers, kept = vgg_layers(name), SAMPLES[name] in inventory.entries(samples.FOLDER)
+    try:
+        whole = vgg_file(name, download)
+    except FileNotFoundError:
+        if download or not kept:
+            raise
+        whole = None
+    if whole and not (whole.missing and kept):
+        whole.rounded = {layer.name for layer in whole.layers}
+        return whole
+    return _with_sample(layers, whole, samples.load(SAMPLES[name]))
+
+
+def _with_sample(layers: list[Layer], whole: Weights | None, sample: samples.Sample) -> Weights:
+    """The layers that `whole` has, and the others as far as they are in the sample."""
+    tensors = dict(whole._tensors) if whole else {}
+    rounded = list(tensors)
+    added = [layer for layer in layers if layer.name not in tensors and layer.name in sample.parts]
+    drawn: dict[str, _Sampled] = {}
+    for layer in added:
+        about = sample.description["parts"][layer.name]
+        if about["rows"] < layer.filters:
+            drawn[layer.name] = _Sampled(about["rows"], about["constant"], partial(sample.rows, layer.name))
+        else:
+            read_kernel = partial(_kernel_of_rows, sample, layer)
+            tensors[layer.name] = Tensor(layer.name, layer.shape, np.dtype(np.float32), read_kernel), LAYOUTS["HWIO"]
+    missing = [layer.name for layer in layers if layer.name not in tensors and layer.name not in drawn]
+    here = [layer for layer in layers if layer.name not in missing]
+    path, skipped = (whole.path, whole.skipped) if whole else (sample.path, {})
+    return Weights(path, here, skipped, tensors, missing, drawn, _note(added, drawn), rounded)
+
+
+def _kernel_of_rows(sample: samples.Sample, layer: Layer) -> np.ndarray:
+    return from_half(sample.rows(layer.name)).T.reshape(layer.shape)
+
+
+def _note(added: list[Layer], drawn: Mapping[str, _Sampled]) -> str:
+    if not added:
+        return ""
+    which = f"{added[0].name} to {added[-1].name}: as committed with the book, in float16"
+    if drawn:
+        most, whole = (
+            max(counts)
+            for counts in zip(*((drawn[layer.name].held, layer.filters) for layer in added if layer.name in drawn))
+        )
+        which += f"; of each larger layer a seeded sample of {most:,} filters, of up to {whole:,}, of the others all"
+    return f"{which}. {_WHOLE}"
