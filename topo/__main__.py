@@ -132,20 +132,39 @@ def _positive(text: str) -> int:
 
 
 def add_data(commands: Commands) -> None:
-    """`data`: find or download the data sets, and verify them."""
+    """`data`: find or download the data sets, and verify them; compare what the book has with manifest and sources."""
 
-    def action(arguments: argparse.Namespace) -> None:
-        from topo import datasets, remote
+    def action(arguments: argparse.Namespace) -> int:
+        from topo import datasets, provenance, remote
 
+        if arguments.names == ["verify"]:
+            differing = 0
+            for path, differs, source in provenance.verify():
+                drawn = f", drawn from {source}" if source else ""
+                print(f"{path}: {differs or 'ok'}{drawn}", flush=True)
+                differing += bool(differs)
+            return 1 if differing else 0
+        if arguments.names == ["sample"]:
+            for path in provenance.draw():
+                print(path, flush=True)
+            return 0
         for name in arguments.names or datasets.COLLECTIONS:
             if name not in datasets.COLLECTIONS:
                 raise ValueError(f"data set {name!r} is not one of {', '.join(datasets.COLLECTIONS)}")
         for name in arguments.names or datasets.COLLECTIONS:
             for file in datasets.COLLECTIONS[name].values():
                 print(remote.find(file))
+        return 0
 
-    parser = commands.add_parser("data", help="find or download the data sets, verify them, and print where they lie")
-    names = "such as mnist or vgg; any other word lists them all (default: all)"
+    purpose = (
+        "find or download the data sets, verify them, and print where they lie; `data verify` instead compares every "
+        "archive of the book with its manifest and, where those are at hand, the files that it was drawn from; `data "
+        "sample` draws the samples of VGG's filters and of van Hateren's patches anew"
+    )
+    parser = commands.add_parser(
+        "data", help="find, download and verify the data sets, or verify the archives of the book", description=purpose
+    )
+    names = "such as mnist or vgg; any other word lists them all (default: all); or `verify` or `sample`, alone"
     parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.set_defaults(action=action)
 
@@ -161,7 +180,9 @@ def add_inspect(commands: Commands) -> None:
         layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
         out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
         say = lambda name: print(f"{name} …", file=sys.stderr)
-        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, report=say)
+        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, most=arguments.most, report=say)
+        if weights.note:
+            print(weights.note)
         print(inspection.summary(findings))
         for name, why in {**inspection.skipped(findings), **weights.skipped}.items():
             print(f"not looked at: {name}: {why}")
@@ -171,13 +192,18 @@ def add_inspect(commands: Commands) -> None:
 
     purpose = "look at the filters of any network, layer by layer, and write a report"
     parser = commands.add_parser("inspect", help=purpose)
-    what = "a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book"
+    what = (
+        "a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book; of VGG a sample "
+    )
+    what += "that comes with the book where its file is not at hand"
     parser.add_argument("weights", metavar="WEIGHTS", help=what)
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
     k = "neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)"
     p = "fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)"
     parser.add_argument("-k", type=int, default=100, help=k)
     parser.add_argument("-p", type=float, default=0.1, help=p)
+    most = "filters of a layer that are looked at, a random sample of larger layers (default: 20000)"
+    parser.add_argument("--most", type=int, default=20_000, metavar="N", help=most)
     where = "where report.html and layers.csv go (default: below _build/inspect)"
     parser.add_argument("--out", metavar="FOLDER", help=where)
     parser.set_defaults(action=action)
@@ -198,7 +224,7 @@ def main(words: Sequence[str] | None = None) -> int:
         add(commands)
     arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
     try:
-        arguments.action(arguments)
+        return arguments.action(arguments) or 0
     except book.BookError as error:
         print(error, file=sys.stderr)
         return 1
@@ -208,7 +234,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("topo: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _keep_negative_values(words: Sequence[str]) -> list[str]:
