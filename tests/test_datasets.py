@@ -178,6 +178,22 @@ def test_unknown_names_are_refused():
         datasets.natural_patches("X(1,1)", download=False)
 
 
+def test_natural_patches_are_the_books_copy_unless_the_published_file_is_here_or_asked_for(monkeypatch):
+    published = {name: datasets.natural_patches(name) for name in datasets.NATURAL_PATCHES}
+    here = {datasets.natural_patches_origin(name) for name in published} == {datasets.PUBLISHED}
+    monkeypatch.setenv("TOPO_DATA", "/nonexistent")
+    monkeypatch.setattr(remote, "CACHE", remote.Path("/nonexistent"))
+    monkeypatch.setattr(remote, "fetch", unreachable)
+    for name, size in zip(datasets.NATURAL_PATCHES, (50_000, 15_000, 15_000)):
+        copy = datasets.natural_patches(name)
+        assert copy.shape == (size, 8) and copy.dtype == float
+        assert datasets.natural_patches_origin(name) == datasets.COPY
+        np.testing.assert_allclose(copy, published[name], atol=3e-4)
+        assert not here or not np.array_equal(copy, published[name])
+        with pytest.raises(FileNotFoundError, match="natural_patches/"):
+            datasets.natural_patches(name, download=True)
+
+
 def test_patches_of_photographs_are_windows_of_high_contrast():
     patches = datasets.photograph_patches(101, 3)
     assert patches.shape == (101, 9)
