@@ -102,7 +102,10 @@ def test_committed_archives_are_what_the_manifest_says(name):
 
 def test_the_archives_fit_their_budget():
     files = [path for path in archive.DATA.iterdir() if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 32 * 2**20
+    committed = [
+        path for path in archive.DATA.rglob("*") if path.is_file() and archive.DATA / "cache" not in path.parents
+    ]
+    assert sum(path.stat().st_size for path in committed) <= 48 * 2**20
     assert {path.name for path in files if path.suffix == ".safetensors"} == {
         archive.manifest()[name]["file"] for name in NAMES
     }

@@ -24,7 +24,7 @@ def test_every_committed_archive_is_what_its_manifest_says_and_what_its_source_g
     assert {path.name for path, *_ in found} == {path.name for path in archive.DATA.glob("**/*.safetensors")}
     assert [each for each in found if each.differs] == []
     folders = {path.parent.name for path, *_ in found}
-    assert {"data", "recipes", "samples"} <= folders
+    assert {"data", "samples"} <= folders
 
 
 def test_the_samples_say_who_made_them_and_under_which_licence():
