@@ -30,15 +30,17 @@ def convolve(images: Images, kernel: Kernel) -> Float[Array, "batch height width
     return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _normalizer(activations: Float[Array, "*batch channels"]) -> tuple[Array, Array, Array]:
-    """Three arrays: the band matrix that sums over the channels within the radius, u^-1/2 and u^-3/4.
+def _around_channels(values: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+    """The sum over the channels within the radius of each channel."""
+    ones, sides = (1,) * (values.ndim - 1), [(0, 0)] * (values.ndim - 1)
+    window, border = (*ones, 2 * _RADIUS + 1), (*sides, (_RADIUS, _RADIUS))
+    return lax.reduce_window(values, np.zeros((), values.dtype), lax.add, window, (*ones, 1), border)
 
-    u is 1 + alpha * (sum of squares over the channels within the radius).
-    """
-    channel = np.arange(activations.shape[-1])
-    band = jnp.asarray(abs(channel[:, None] - channel) <= _RADIUS, activations.dtype)
-    inverse_root = lax.rsqrt(1 + _ALPHA * (activations * activations) @ band)
-    return band, inverse_root, inverse_root * lax.sqrt(inverse_root)
+
+def _normalizer(activations: Float[Array, "*batch channels"]) -> tuple[Array, Array]:
+    """u^-1/2 and u^-3/4, where u is 1 + alpha * (sum of squares over the channels within the radius)."""
+    inverse_root = lax.rsqrt(1 + _ALPHA * _around_channels(activations * activations))
+    return inverse_root, inverse_root * lax.sqrt(inverse_root)
 
 
 @jax.custom_vjp
@@ -48,14 +50,14 @@ def normalize_responses(activations: Float[Array, "*batch channels"]) -> Float[A
     The nine are the channel itself and four on either side, fewer at the ends. The paper gives the radius alone;
     bias 1, alpha = 0.001 / 9 and the power 0.75 are those of TensorFlow 1's CIFAR-10 tutorial.
     """
-    return activations * _normalizer(activations)[2]
+    return activations * _normalizer(activations)[1]
 
 
 def _normalize_backward(
     activations: Float[Array, "*batch channels"], gradient: Float[Array, "*batch channels"]
 ) -> tuple[Float[Array, "*batch channels"]]:
-    band, inverse_root, scale = _normalizer(activations)
-    spread = (gradient * activations * scale * (inverse_root * inverse_root)) @ band
+    inverse_root, scale = _normalizer(activations)
+    spread = _around_channels(gradient * activations * scale * (inverse_root * inverse_root))
     return (gradient * scale - (2 * _ALPHA * _BETA) * activations * spread,)
 
 
