@@ -88,7 +88,7 @@ def _trained(text: str, dataset: str, networks: int, iterations: int, paper: tup
     """By the recipe that the chapter on recipes chooses."""
     chosen: dict[str, Any] = dict(learning_rate=0.03, momentum=0.9, anneal=iterations, hold_out=_HELD_OUT, **settings)
     snapshots = sorted({s for s in _TRAINED if s < iterations} | {iterations})
-    deep: dict[Whole, Whole] = {s: 12 for s in snapshots if s in (2000, 8000)} | {iterations: networks}
+    deep: dict[Whole, Whole] = {**{s: 12 for s in snapshots if s in (2000, 8000)}, iterations: networks}
     return _plan(text, dataset, networks, iterations, paper, snapshots, deep, **chosen)
 
 
