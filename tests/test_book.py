@@ -212,6 +212,11 @@ def test_a_run_takes_the_parameters_and_leaves_the_source_alone(checkout, tmp_pa
     assert "7 1.0 [1, 2] 'train' 5 True 6400\n" in outputs(out)
     injected = [cell for cell in nbformat.read(out, 4).cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert len(injected) == 1 and "k = 7\n" in injected[0].source
+    note, figure = (nbformat.read(out, 4).cells[i] for i in (1, -2))
+    assert note.cell_type == "markdown" and "`k = 7` instead of `200`" in note.source and "networks" not in note.source
+    assert "`source = 'train'` instead of `'archive'`" in note.source
+    about = figure.metadata["mystnb"]
+    assert (about["figure"]["caption"], about["image"]["alt"]) == ("A line.", "A line.")
     assert {path: path.read_bytes() for path in (checkout / "book").rglob("*") if path.is_file()} == before
     assert os.listdir(out.parent) == ["out.ipynb"]
     assert str(tmp_path) not in json.dumps(nbformat.read(out, 4).metadata)
@@ -321,6 +326,9 @@ def test_refreshed_outputs_do_not_change_from_run_to_run(built, tmp_path):
     assert not (built / "book" / "left-behind.txt").exists()
     assert (built / "book" / "images" / "fig-01-line.png").read_bytes().startswith(b"\x89PNG")
 
+    unchanged = nbformat.read(source, 4).cells
+    assert "other parameters" not in unchanged[1].source
+    assert unchanged[-2].metadata["mystnb"]["image"]["alt"] == "One straight line that falls."
     copy = shutil.copy(source, tmp_path / "01-first.ipynb")
     book._save_outputs(book.run_chapter(source, {}, tmp_path / "again" / "01-first.ipynb"), tmp_path / "01-first.ipynb")
     assert copy.read_bytes() == source.read_bytes()

@@ -118,9 +118,34 @@ def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path,
             what = f"cell {reached[-1] + 1} did not end" if reached else "its kernel did not start"
             raise BookError(f"{path.stem}: {what}: {one_line(error)}") from None
     notebook.metadata.papermill.update(input_path=path.name, output_path=out.name)
+    if changed:
+        _say_what_changed(
+            notebook, {each.name: (values[each.name], each.default) for each in declared if each.name in changed}
+        )
     write_atomically(out, _encode(notebook))
     failed.unlink(missing_ok=True)
     return out
+
+
+def _say_what_changed(notebook: Any, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Below the title, name the parameters that differ from the chapter's own; shorten what speaks of its results.
+
+    changed: {name: (value, default)}. Of a caption only the first sentence stays, which says what a figure shows; it
+    becomes the alternative text, too.
+    """
+    from nbformat.v4 import new_markdown_cell
+
+    named = ", ".join(f"`{name} = {value!r}` instead of `{default!r}`" for name, (value, default) in changed.items())
+    note = (
+        f"**A run with other parameters:** {named}. The text describes the book's own run; numbers, tables and figures "
+    )
+    cell = new_markdown_cell(f"{note}are of this one.", id="other-parameters")
+    notebook.cells.insert(1, cell)
+    for cell in notebook.cells:
+        shown = cell.metadata.get("mystnb", {})
+        if caption := shown.get("figure", {}).get("caption"):
+            shown["figure"]["caption"] = re.split(r"(?<=[.?!])\s", caption, maxsplit=1)[0]
+            shown.setdefault("image", {})["alt"] = shown["figure"]["caption"]
 
 
 def called_from() -> Path:
