@@ -58,7 +58,7 @@ def scale(filters: Whole, k: Whole = 100, p: Number = 0.1) -> tuple[int, Number]
 
     k: for 32,768 filters; the layer gets the same share of its own number, 5 at least. p: the fraction kept; where it
     would keep fewer than 200 filters, 200 are kept, or all that there are. The defaults are ours: the paper's values
-    for VGG are lost. Raises TypeError or ValueError for numbers out of range.
+    for VGG are not in our copy of it. Raises TypeError or ValueError for numbers out of range.
     """
     check_whole(filters, "filters", 2)
     check_whole(k, "k", 1)

@@ -92,8 +92,8 @@ def _trained(text: str, dataset: str, networks: int, iterations: int, paper: tup
     return _plan(text, dataset, networks, iterations, paper, snapshots, deep, **chosen)
 
 
-# The paper's text lost its three further MNIST configurations; these three are ours, chosen to differ from
-# M(64,32,64) in the width of either layer, in both, and in the fully connected block. It also lost the widths behind
+# Our copy of the paper lacks its three further MNIST configurations; these three are ours, chosen to differ from
+# M(64,32,64) in the width of either layer, in both, and in the fully connected block. It also lacks the widths behind
 # the first layer of the network without max-pooling, and names no deep network but VGG.
 POPULATIONS = {
     "mnist-M-64-32-64": _plan("M(64,32,64)", "mnist", 100, 2000, (100, 40_000), _MNIST, {0: 20, 1000: 20, 2000: 40}),
