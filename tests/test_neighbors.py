@@ -156,3 +156,16 @@ def test_where_peaks_of_zero_meet_at_zero_they_are_one(between, ratio):
     ends, ratios = neighbors.merge_peaks(rho, starts, neighbours, 1.2)
     assert ends.tolist() == ([0, 0, 0] if between == 0 else [0, 1, 0])
     assert ratios.tolist() == [np.inf, ratio, 0]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 7, 10**6])
+def test_the_smallest_values_come_to_the_front_with_many_ties_and_with_none(levels):
+    generator = np.random.default_rng(levels)
+    for count in (1, 2, 3, 50, 301):
+        values = generator.integers(levels, size=count + 5).astype(float)
+        for k in {1, (count + 1) // 2, count}:
+            moved = values.copy()
+            assert compiled.smallest(moved, count, k) == np.sort(values[:count])[k - 1]
+            np.testing.assert_array_equal(np.sort(moved[:k]), np.sort(values[:count])[:k])
+            np.testing.assert_array_equal(np.sort(moved[:count]), np.sort(values[:count]))
+            np.testing.assert_array_equal(moved[count:], values[count:])

@@ -122,27 +122,33 @@ def point_to_points(
 
 @_compiled
 def smallest(values: Float64[np.ndarray, "values"], count: int, k: int) -> float:
-    """Move the k smallest of the first `count` values to the front, and return the largest of them (quickselect)."""
-    first, last = 0, count - 1
-    while first < last:
-        a, b, c = values[first], values[(first + last) // 2], values[last]
+    """Move the k smallest of the first `count` values to the front, and return the largest of them (quickselect).
+
+    Every value is moved, whether it is below the pivot or not: a processor guesses the way at a branch, and would guess
+    half of these wrong.
+    """
+    first, last = 0, count
+    while last - first > 1:
+        a, b, c = values[first], values[(first + last) // 2], values[last - 1]
         pivot = max(min(a, b), min(max(a, b), c))
-        i, j = first, last
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            last = j
-        elif k - 1 >= i:
-            first = i
-        else:
-            break
+        below = first
+        for j in range(first, last):
+            value = values[j]
+            values[j] = values[below]
+            values[below] = value
+            below += value < pivot
+        if k <= below:
+            last = below
+            continue
+        equal = below
+        for j in range(below, last):
+            value = values[j]
+            values[j] = values[equal]
+            values[equal] = value
+            equal += value == pivot
+        if k <= equal:
+            return pivot
+        first = equal
     return values[k - 1]
 
 
