@@ -174,30 +174,36 @@ def add_inspect(commands: Commands) -> None:
 
     def action(arguments: argparse.Namespace) -> None:
         from topo import figures, inspection, pretrained
+        from topo.checks import shown
 
         figures.use_style()
-        weights = pretrained.obtain(arguments.weights)
-        layers = arguments.layers and [int(each) if each.isdigit() else each for each in arguments.layers]
+        weights = pretrained.obtain(arguments.weights, layout=arguments.layout)
+        layers = arguments.layers and [
+            int(each) if each.isdecimal() else each.removeprefix("name=") for each in arguments.layers
+        ]
         out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
-        say = lambda name: print(f"{name} …", file=sys.stderr)
+        say = lambda name: print(f"{shown(name)} …", file=sys.stderr)
         findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, most=arguments.most, report=say)
         if weights.note:
             print(weights.note)
         print(inspection.summary(findings))
         for name, why in {**inspection.skipped(findings), **weights.skipped}.items():
-            print(f"not looked at: {name}: {why}")
+            print(shown(f"not looked at: {name}: {why}"))
         if weights.missing:
-            print(f"missing from the file: {', '.join(weights.missing)}")
-        print(*inspection.write_report(weights, findings, out), sep="\n")
+            print(shown(f"missing from the file: {', '.join(weights.missing)}"))
+        print(*(shown(str(path)) for path in inspection.write_report(weights, findings, out)), sep="\n")
 
     purpose = "look at the filters of any network, layer by layer, and write a report"
     parser = commands.add_parser("inspect", help=purpose)
     what = (
-        "a file (Keras .h5 or .keras, safetensors or .npz), vgg16, vgg19, or an archive of the book; of VGG a sample "
+        "a file (Keras .h5 or .keras, safetensors or its .index.json, .npz or .npy), vgg16, vgg19, or an archive of "
+        "the book; of VGG a sample that comes with the book where its file is not at hand"
     )
-    what += "that comes with the book where its file is not at hand"
     parser.add_argument("weights", metavar="WEIGHTS", help=what)
-    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or numbers from 1 (default: all)")
+    which = "numbers from 1, or names, of which name=6 is one that is a number (default: all)"
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help=which)
+    axes = "order of the axes of kernels in the file, where it does not tell: HWIO as in Keras, or OIHW as in PyTorch"
+    parser.add_argument("--layout", metavar="LAYOUT", help=axes)
     k = "neighbour whose distance estimates density, for 32,768 filters, scaled to the layer (default: 100)"
     p = "fraction of the filters in the dense core, where it is 200 filters at least (default: 0.1)"
     parser.add_argument("-k", type=int, default=100, help=k)
@@ -229,7 +235,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
-        print("topo:", *str(error).split("\n"), file=sys.stderr)
+        from topo.checks import shown
+
+        print("topo:", *map(shown, str(error).split("\n")), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("topo: interrupted", file=sys.stderr)

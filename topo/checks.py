@@ -11,6 +11,15 @@ import numpy as np
 from topo.types import Number, Points, Whole
 
 
+def shown(text: str) -> str:
+    r"""A text of somebody else as a terminal may show it: what is not printable is escaped.
+
+    >>> shown("red\x1b[31m")
+    'red\\x1b[31m'
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def as_numbers(values: object, name: str, ndim: int, axes: str) -> np.ndarray:
     """`values` as a numeric array of `ndim` axes, none of them empty, every entry finite.
 

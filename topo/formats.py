@@ -1,75 +1,56 @@
-"""Weight files: Keras .h5 and .keras, safetensors and NumPy .npz, as arrays that are read when they are asked for.
+"""Weight files, as arrays that are read when they are asked for: Keras .h5 and .keras, safetensors, NumPy .npz, .npy.
 
 Knows file formats; must not know which arrays are kernels.
 """
 
 import io
+import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
-_PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".joblib")
+from topo import keras, pickles
+from topo.tensors import Contents, Refused, Tensor, natural
+
+Reader = Callable[[Path], Contents]
+
+BEGINNING = 512  # bytes of a file that tell its format
 
 
-class Tensor(NamedTuple):
-    """An array of a file that is not read yet: read() returns it."""
-
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], Any]
-
-
-class Refused(ValueError):
-    """A file that is not read. The message names it and says why."""
-
-
-@contextmanager
-def parsing(path: Path) -> Iterator[None]:
-    """Turn whatever a parser raises over a broken file into one error."""
-    try:
-        yield
-    except Refused:
-        raise
-    except Exception as error:
-        raise Refused(f"{path} cannot be read: {' '.join(str(error).split())}; it is truncated or corrupt") from None
+def recognise(path: Path, beginning: bytes) -> Reader:
+    """The function that lists the arrays of a file, told by its first bytes. Raises Refused for any other file."""
+    if path.suffix in pickles.SUFFIXES or beginning[:1] == b"\x80":
+        raise pickles.refusal(path)
+    if beginning[:8] == b"\x89HDF\r\n\x1a\n":
+        return keras.read_hdf5
+    if beginning[:4] == b"PK\x03\x04":
+        return _read_zip
+    if beginning[:6] == b"\x93NUMPY":
+        return _read_npy
+    if beginning.startswith(b"version https://git-lfs"):
+        raise Refused(f"{path} is a git-lfs pointer and not the file that it stands for: `git lfs pull` fetches that")
+    if re.match(rb"\s*<(!doctype html|html|head)", beginning, re.IGNORECASE):
+        raise Refused(f"{path} is an HTML page, such as a download leaves that asked for a login or failed")
+    if beginning[:1] == b"{" and b"\0" not in beginning[:8]:
+        return _read_index
+    if beginning[8:9] == b"{":
+        return _read_safetensors
+    formats = "neither HDF5 (Keras .h5), .keras, safetensors, .npz nor .npy"
+    raise Refused(f"{path} is no weight file that can be read: it is {formats}, or only a part of one")
 
 
-def recognise(path: Path, magic: bytes) -> tuple[Callable[[Path], list[Tensor]], str]:
-    if path.suffix in _PICKLES or magic[:1] == b"\x80":
-        raise _pickle(path)
-    if magic[:8] == b"\x89HDF\r\n\x1a\n":
-        return _read_hdf5, "HWIO"
-    if magic[:4] == b"PK\x03\x04":
-        return _read_zip, "HWIO"
-    if magic[8:9] == b"{":
-        return _read_safetensors, "OIHW"
-    formats = "neither HDF5 (Keras .h5), .keras, safetensors nor .npz"
-    raise ValueError(f"{path} is no weight file that can be read: it is {formats}, or only a part of one")
+# safetensors
+
+_FLOATS = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
+_LIBRARIES = {"pt": "OIHW", "flax": "HWIO", "jax": "HWIO", "tf": "HWIO"}  # what metadata call the writer
 
 
-def _pickle(path: Path) -> Refused:
-    stem = Path(path.name).stem
-    convert = (
-        f'python -c "import torch, safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in '
-        f"torch.load('{path.name}', weights_only=True).items()}}, '{stem}.safetensors')\""
-    )
-    danger = "which may run any code when it is read, and is never read here"
-    return Refused(f"{path} is a pickle, {danger}. Convert it: {convert}")
-
-
-def _natural(key: str) -> list[tuple[int, str]]:
-    """A key that sorts conv2 before conv10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
-
-
-def _read_safetensors(path: Path) -> list[Tensor]:
+def _read_safetensors(path: Path) -> Contents:
     from safetensors import safe_open
 
     def read(key: str) -> Any:
@@ -77,85 +58,92 @@ def _read_safetensors(path: Path) -> list[Tensor]:
             return file.get_tensor(key)
 
     with safe_open(path, "numpy") as file:
-        slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=_natural)}
+        library = (file.metadata() or {}).get("format", "")
+        slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=natural)}
         kinds = {key: each.get_dtype() for key, each in slices.items()}
         shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
-    floats = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
-    dtypes = {key: np.dtype(floats.get(kind, "V1")) for key, kind in kinds.items()}
-    return [Tensor(key, shapes[key], dtype, partial(read, key)) for key, dtype in dtypes.items()]
+    dtypes = {key: np.dtype(_FLOATS.get(kind, "V1")) for key, kind in kinds.items()}
+    whys = {key: _no_weights(kind) for key, kind in kinds.items() if kind not in _FLOATS and len(shapes[key]) == 4}
+    tensors = [
+        Tensor(key, shapes[key], dtype, partial(read, key), why=whys.get(key, "")) for key, dtype in dtypes.items()
+    ]
+    return Contents(tensors, _LIBRARIES.get(library))
 
 
-_IN_KERAS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
+def _no_weights(kind: str) -> str:
+    if kind.startswith(("F8", "F6", "F4")):
+        return f"{kind}, floats of fewer than 16 bits, is not read: save it as float16 or float32"
+    if kind.startswith(("I", "U")):
+        return f"{kind} is no type of weights: integers need a scale, which the array does not have"
+    return f"{kind} is no type of weights"
 
 
-def _read_zip(path: Path) -> list[Tensor]:
+def _read_index(path: Path) -> Contents:
+    """The arrays of a model.safetensors.index.json, which lie in files beside it."""
+    index = json.loads(path.read_bytes())
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(each, str) for each in places.values()):
+        raise Refused(f'{path} is no weight file that can be read: it is JSON, without a "weight_map" of safetensors')
+    parts: dict[str, dict[str, Tensor]] = {}
+    layouts = set()
+    for name in sorted(set(places.values())):
+        part = path.parent / name
+        if Path(name).name != name:
+            raise Refused(f"{path} names {name!r}, which is not beside it and is not followed")
+        if not part.is_file():
+            raise Refused(f"{path} names {name!r}, which is not there: every part is needed")
+        contents = _read_safetensors(part)
+        parts[name] = {tensor.key: tensor for tensor in contents.tensors}
+        layouts.add(contents.layout)
+    for key, name in places.items():
+        if key not in parts[name]:
+            raise Refused(f"{path} names {key!r} in {name!r}, which does not hold it")
+    tensors = [parts[places[key]][key] for key in sorted(places, key=natural)]
+    return Contents(tensors, layouts.pop() if len(layouts) == 1 else None)
+
+
+# NumPy
+
+
+def _read_zip(path: Path) -> Contents:
     def read(key: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as file:
             return file[key]
 
     with zipfile.ZipFile(path) as archive:
-        names = sorted(archive.namelist(), key=_natural)
-        if any(name.endswith("data.pkl") for name in names):
-            raise _pickle(path)
-        if _IN_KERAS in names:
-            return _read_hdf5(path, _keras_file)
-        return [_npy_header(archive, name, path, read) for name in names if name.endswith(".npy")]
+        if pickles.is_pickle(archive):
+            raise pickles.refusal(path)
+        names = archive.namelist()
+        if keras.WEIGHTS in names:
+            return keras.read_zip(path)
+        if names == sorted(names):  # they were sorted when they were written, and by letters
+            names = sorted(names, key=natural)
+        tensors = []
+        for name in names:
+            if name.endswith(".npy"):
+                key = name.removesuffix(".npy")
+                with archive.open(name) as file:
+                    size = archive.getinfo(name).file_size
+                    tensors.append(_npy_header(file, size, key, path, partial(read, key)))
+        return Contents(tensors)
 
 
-def _npy_header(archive: zipfile.ZipFile, name: str, path: Path, read: Callable[[str], np.ndarray]) -> Tensor:
-    key = name.removesuffix(".npy")
-    with archive.open(name) as file:
-        major, _ = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        held = archive.getinfo(name).file_size - file.tell()
+def _read_npy(path: Path) -> Contents:
+    """One layer, named after the file."""
+    with open(path, "rb") as file:
+        read = partial(np.load, path, allow_pickle=False)
+        return Contents([_npy_header(file, path.stat().st_size, path.stem, path, read)])
+
+
+def _npy_header(
+    file: IO[bytes] | io.BufferedIOBase, size: int, key: str, path: Path, read: Callable[[], Any]
+) -> Tensor:
+    """The Tensor that a .npy of `size` bytes declares. Raises Refused where it does not hold as much."""
+    major, _ = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    held = size - file.tell()
     if not dtype.hasobject and np.prod(shape, dtype=object) * dtype.itemsize != held:
         claim = f"{key} declares shape {shape} of {dtype}, but holds {held} bytes"
         raise Refused(f"{path}: {claim}; it is truncated or corrupt")
-    return Tensor(key, shape, dtype, partial(read, key))
-
-
-def _hdf5_file(path: Path | IO[bytes] | io.BufferedIOBase) -> Any:
-    import h5py
-
-    return h5py.File(path, "r")
-
-
-@contextmanager
-def _keras_file(path: Path) -> Iterator[Any]:
-    with zipfile.ZipFile(path) as archive, archive.open(_IN_KERAS) as member, _hdf5_file(member) as file:
-        yield file
-
-
-def _read_hdf5(path: Path, opened: Callable[[Path], AbstractContextManager[Any]] = _hdf5_file) -> list[Tensor]:
-    import h5py
-
-    def read(key: str) -> np.ndarray:
-        with opened(path) as file:
-            return file[key][()]
-
-    tensors: list[Tensor] = []
-
-    def visit(key: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset) or "optimizer" in key.split("/")[0]:
-            return
-        if item.external or item.is_virtual:
-            raise Refused(f"{path}: {key} is kept in another file, which is not followed")
-        size = np.prod(item.shape or (), dtype=object) * item.dtype.itemsize
-        held = item.id.get_storage_size()
-        if item.dtype.kind == "f" and size > 1100 * max(1, held):  # deflate shrinks by 1,032 at most
-            claim = f"{key} declares shape {item.shape}, but holds {held} bytes"
-            raise Refused(f"{path}: {claim}; it is truncated or corrupt")
-        tensors.append(Tensor(key, item.shape or (), item.dtype, partial(read, key)))
-
-    with opened(path) as file:
-        file.visititems(visit)
-        root = file["model_weights"] if "model_weights" in file else file
-        order = [name.decode() if isinstance(name, bytes) else str(name) for name in root.attrs.get("layer_names", ())]
-    place = {name: i for i, name in enumerate(order)}
-
-    def first(tensor: Tensor) -> tuple[int, list[tuple[int, str]]]:
-        parts = tensor.key.removeprefix("model_weights/").split("/")
-        return place.get(parts[0], len(place)), _natural(tensor.key)
-
-    return sorted(tensors, key=first)
+    return Tensor(key, shape, dtype, read)

@@ -18,14 +18,14 @@ from igraph import Graph
 from jaxtyping import Float, Float32
 
 from topo import figures, spaces
-from topo.checks import check_fraction, check_whole
+from topo.checks import check_fraction, check_whole, shown
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
 from topo.files import write_atomically
 from topo.filters import normalize
 from topo.mapper import graph_summary, mapper_graph
 from topo.persistence import bar_lengths
-from topo.pretrained import Layer, Weights
+from topo.pretrained import Layer, Unusable, Weights
 from topo.samples import ROWS
 from topo.types import Barcode, Number, Points, Whole
 
@@ -34,9 +34,9 @@ _LEAST_CORE = 200  # points below which a barcode of 100 landmarks says little
 FEWEST = 50  # filters below which a layer is skipped
 MOST = ROWS  # filters of a layer that are looked at
 COLUMNS = (
-    "layer", "kernel", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio", "p_value",
-    "bars", "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle", "random_to_circle",
-    "random_to_klein_bottle", "skipped",
+    "layer", "kernel", "kind", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio",
+    "p_value", "bars", "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle",
+    "random_to_circle", "random_to_klein_bottle", "skipped",
 )  # fmt: skip
 
 
@@ -90,9 +90,10 @@ def inspect(
 
     layers: names or numbers from 1, all where None; k, p: as for `scale`; resolution, gain: as for
     `topo.mapper.mapper_graph`; most: 50 or more; draws: 1 or more; report: called with each layer's name.
-    Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, and layers of fewer than 50
-    filters that are not constant, are skipped with a reason.
-    Raises TypeError or ValueError for arguments out of range, and as `Weights.kernel` does.
+    Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, layers that cannot be read
+    or that hold NaN, and layers whose filters, or whose dense core, have fewer than 50 different shapes are skipped
+    with a reason.
+    Raises TypeError or ValueError for arguments out of range, and ValueError for a layer that is not there.
     """
     scale(REFERENCE, k, p)
     check_whole(most, "most", FEWEST)
@@ -117,21 +118,30 @@ def _look(
     most: Whole,
     draws: Whole,
 ) -> Finding:
-    height, width, inputs, outputs = layer.shape
+    height, width, *_ = layer.shape
+    inputs, outputs = layer.channels
     row: dict[str, Any] = {
-        "layer": layer.name, "kernel": f"{height}x{width}", "in": inputs, "out": outputs, "filters": layer.filters
+        "layer": layer.name, "kernel": f"{height}x{width}", "kind": layer.kind, "in": inputs, "out": outputs,
+        "filters": layer.filters,
     }  # fmt: skip
     if height != width or height == 1:
         why = "a 1x1 kernel has no shape" if height == width == 1 else f"a {height}x{width} kernel is no square patch"
         return Finding({**row, "skipped": why})
-    drawn = weights.draw(layer.name, most)
+    try:
+        drawn = weights.draw(layer.name, most)
+    except Unusable as error:
+        return Finding({**row, "skipped": str(error)})
     looked_at = len(drawn.filters)
     row |= {"constant": drawn.constant, "looked_at": looked_at}
     if looked_at < FEWEST:
         return Finding({**row, "skipped": f"{looked_at} filters that are not constant, of {FEWEST} at least"})
     points = normalize(drawn.filters)
+    if (different := _different(points)) < FEWEST:
+        return Finding({**row, "skipped": f"{different} different shapes among its filters, of {FEWEST} at least"})
     k, p = scale(len(points), k, p)
     core = densest(points, k, p)
+    if (different := _different(core)) < FEWEST:
+        return Finding({**row, "skipped": f"{different} different shapes in its dense core, of {FEWEST} at least"})
     bars = loops.barcode(core)
     count, ratio = loops.count(bars), loops.clearest(bars)[1]
     null = np.array(_random_ratios(*points.shape, k, p, loops, draws))
@@ -149,6 +159,11 @@ def _look(
     for name, each in _distances(core, height).items():
         row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(by_chance[name], 3)}
     return Finding(row, core, bars, graph)
+
+
+def _different(points: Points) -> int:
+    """How many points remain where those that differ by rounding only are one."""
+    return len(np.unique(np.round(points, 4) + 0.0, axis=0))  # -0.0 + 0.0 is 0.0
 
 
 @lru_cache
@@ -205,10 +220,17 @@ def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path)
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finding.row for finding in findings)
+    writer.writerows({column: _cell(value) for column, value in finding.row.items()} for finding in findings)
     write_atomically(out / "layers.csv", table.getvalue().encode())
     write_atomically(out / "report.html", _page(weights, findings).encode())
     return out / "report.html", out / "layers.csv"
+
+
+def _cell(value: object) -> object:
+    """A cell of the table. A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(value)
 
 
 def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:
@@ -226,14 +248,20 @@ def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:
 
 
 def summary(findings: Sequence[Finding]) -> figures.Table:
-    """A table of the layers that were not skipped, with a row for each, for a notebook."""
+    """A table of the layers that were not skipped, with a row for each, for a notebook or a terminal.
+
+    It has a column for the kinds of layers where not all are plain convolutions.
+    """
     columns = {
         "layer": "layer", "filters": "filters", "k": "k", "p": "p",
         "loops": "loops", "ratio": "ratio", "p-value": "p_value",
         "to circle": "to_circle", "to Klein bottle": "to_klein_bottle",
     }  # fmt: skip
-    rows = [[finding.row.get(key, "") for key in columns.values()] for finding in findings if finding.core is not None]
-    return figures.table(columns, rows)
+    looked_at = [finding.row for finding in findings if finding.core is not None]
+    if any(row["kind"] != "convolution" for row in looked_at):
+        columns["kind"] = "kind"
+    values = ([row.get(key, "") for key in columns.values()] for row in looked_at)
+    return figures.table(columns, [[shown(each) if isinstance(each, str) else each for each in row] for row in values])
 
 
 def skipped(findings: Sequence[Finding]) -> dict[str, str]:
@@ -257,8 +285,9 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
         graph = f"a Mapper graph of {row['nodes']} nodes in {row['components']} pieces"
         alt = f"{row['loops']} loops with a ratio of {row['ratio']}; {graph}"
         sample = f" (a sample of {row['looked_at']:,})" if row["looked_at"] < row["filters"] else ""
+        kind = "" if row["kind"] == "convolution" else f" ({row['kind']})"
         text = (
-            f"{row['filters']:,} filters of {row['kernel']}{sample}, "
+            f"{row['filters']:,} filters of {row['kernel']}{sample}{kind}, "
             f"{row['core']:,} in the dense core at k = {row['k']} and p = {row['p']:g}. "
             f"Loops: {row['loops']}; ratio {row['ratio']}, p-value {row['p_value']}. "
             f"Median distance to the primary circle {row['to_circle']} (random filters {row['random_to_circle']})"
@@ -267,17 +296,17 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
             text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
         image = b64encode(picture(finding)._repr_png_()).decode()
         sections.append(
-            f"<h2>{escape(row['layer'])}</h2>\n<p>{escape(text)}.</p>\n"
+            f"<h2>{escape(shown(row['layer']))}</h2>\n<p>{escape(text)}.</p>\n"
             f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
         )
     note = f"<p>{escape(weights.note)}.</p>" if weights.note else ""
-    missing = f"<p>Missing from the file: {escape(', '.join(weights.missing))}.</p>" if weights.missing else ""
+    missing = f"<p>Missing from the file: {escape(shown(', '.join(weights.missing)))}.</p>" if weights.missing else ""
     left_out = {**skipped(findings), **weights.skipped}
-    others = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in left_out.items())
+    others = "".join(f"<li>{escape(shown(name))}: {escape(shown(why))}</li>" for name, why in left_out.items())
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(weights.path.name)}</title>'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(shown(weights.path.name))}</title>'
         f"<style>{_STYLE}</style>\n"
-        f"<h1>{escape(weights.path.name)}</h1>\n{note}\n{summary(findings)._repr_html_()}\n{missing}"
+        f"<h1>{escape(shown(weights.path.name))}</h1>\n{note}\n{summary(findings)._repr_html_()}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
         + "\n</html>\n"

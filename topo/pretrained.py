@@ -1,9 +1,8 @@
 """Kernels of trained networks, layer by layer: of any weight file, of VGG on ImageNet, and of the book's archives.
 
-Knows layouts of kernels and the layers of VGG; must not know what is done with the filters.
+Knows the layers of VGG and of archives; must not know file formats, nor what is done with the filters.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,27 +13,17 @@ from jaxtyping import Float32
 
 from topo import archive, datasets, inventory, remote, samples
 from topo.filters import from_half, spatial_filters, to_half, varies
-from topo.formats import Tensor, parsing, recognise
+from topo.formats import BEGINNING, recognise
+from topo.kernels import LAYOUTS, Kernel, Layer, kernels
 from topo.samples import chosen
+from topo.tensors import Refused, Tensor, parsing
 from topo.types import Whole
 
-Shape = tuple[int, int, int, int]
-
-MOST = 31  # the largest height or width of a kernel: larger axes are channels
-_LAYER_BYTES = 4 * 2**30  # the largest single layer that is read
 _WHOLE = "`python -m topo data vgg` fetches the whole file"
 
 
-class Layer(NamedTuple):
-    """A convolutional layer of a weight file: `shape` is that of its kernel, (h, w, in, out)."""
-
-    name: str
-    shape: Shape
-
-    @property
-    def filters(self) -> int:
-        """How many spatial filters it has."""
-        return self.shape[2] * self.shape[3]
+class Unusable(ValueError):
+    """A layer whose numbers cannot be used. The message names it and says why."""
 
 
 class Drawn(NamedTuple):
@@ -55,10 +44,11 @@ class _Sampled(NamedTuple):
 class Weights:
     """The convolutional layers of a weight file, in the network's order; kernels are read when they are asked for.
 
-    skipped: {name: why} of the arrays with four axes that are no kernels one can use; missing: names of the layers that
-    the network has and the file has not, where the network is known; sampled: {name: how many of its filters are here}
-    of the layers of which only a sample is; note: a sentence on where such layers come from, "" where there are none;
-    rounded: names of the layers that `draw` rounds as `topo.filters.to_half` does, to return what a sample has.
+    skipped: {key: why} of the arrays with four axes, and of links, that are no kernels one can use; missing: names of
+    the layers that the network has and the file has not, where the network is known; sampled: {name: how many of its
+    filters are here} of the layers of which only a sample is; note: a sentence on where such layers come from, "" where
+    there are none; rounded: names of the layers that `draw` rounds as `topo.filters.to_half` does, to return what a
+    sample has.
     """
 
     def __init__(
@@ -66,7 +56,7 @@ class Weights:
         path: Path,
         layers: list[Layer],
         skipped: dict[str, str],
-        tensors: Mapping[str, tuple[Tensor, Shape]],
+        tensors: Mapping[str, Kernel],
         missing: Iterable[str] = (),
         samples: "Mapping[str, _Sampled] | None" = None,
         note: str = "",
@@ -85,25 +75,30 @@ class Weights:
         for number, known in enumerate(self.layers, 1):
             if layer == known.name or (layer == number and not isinstance(layer, bool)):
                 return known
-        names = ", ".join(known.name for known in self.layers)
-        raise ValueError(f"{self.path} has no layer {layer!r}; it has {len(self.layers)}: {names}")
+        names = [known.name for known in self.layers]
+        hint = f" (name={layer} is the layer of that name)" if str(layer) in names else ""
+        raise ValueError(f"{self.path} has no layer {layer!r}{hint}; it has {len(names)}: {', '.join(names)}")
 
     def kernel(self, layer: str | Whole) -> Float32[np.ndarray, "height width inputs outputs"]:
         """The kernel of a layer. layer: its name, or its number from 1.
 
-        Raises ValueError for a layer that is not there, of which only a sample is, that is corrupt, or that holds NaN
-        or infinity.
+        Raises ValueError for a layer that is not there or of which only a sample is, and Unusable, which is a
+        ValueError, for one that is corrupt or holds NaN or infinity.
         """
-        name, shape = self.layer(layer)
+        name, shape, *_ = self.layer(layer)
         if name in self._samples:
             here = f"{self.sampled[name]:,} of the {shape[2] * shape[3]:,} filters of layer {name}"
             raise ValueError(f"{here} are here, and no whole kernel: `draw` returns these filters. {_WHOLE}")
         tensor, axes = self._tensors[name]
-        with parsing(self.path):
-            kernel = np.ascontiguousarray(np.transpose(np.asarray(tensor.read()), axes), np.float32)
+        try:
+            with parsing(self.path):
+                array = np.asarray(tensor.read())
+        except Refused as error:
+            raise Unusable(str(error)) from None
+        kernel = np.ascontiguousarray(np.transpose(array, axes), np.float32).reshape(shape)
         if not np.isfinite(kernel).all():
             bad = np.count_nonzero(~np.isfinite(kernel))
-            raise ValueError(f"{self.path}: {bad} weights of layer {name} are NaN or infinite")
+            raise Unusable(f"{self.path}: {bad} weights of layer {name} are NaN or infinite")
         return kernel
 
     def draw(self, layer: str | Whole, most: Whole | None = None) -> Drawn:
@@ -123,21 +118,22 @@ class Weights:
         return Drawn(from_half(to_half(drawn)) if name in self.rounded else drawn, len(filters) - len(varying))
 
 
-# Which axes of an array are the kernel's (h, w, in, out).
-LAYOUTS: dict[str, Shape] = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
-
-
 def read(path: str | Path, layout: str | None = None) -> Weights:
     """The convolutional layers of a weight file.
 
-    The content tells the format: HDF5 as Keras writes it, alone (.h5) or in a .keras, safetensors, or .npz. Arrays with
-    four axes are kernels. Two layouts are in use: (h, w, in, out), as in Keras and Flax, and (out, in, h, w), as in
-    PyTorch. A kernel is at most 31 high and wide. Where this allows both layouts, an array has the one in which its
-    kernels are square, and where that does not decide either, the one that is usual in the format.
+    The content tells the format: HDF5 as Keras writes it, alone (.h5) or in a .keras, safetensors, alone or in parts
+    with their .index.json, .npz or .npy. Arrays with four axes are kernels, but for those whose names say otherwise,
+    such as the state of an optimizer. Layers are in the network's order where the file says it, as Keras does, and
+    otherwise in the order of their names, with numbers as numbers; those of an .npz as they were written.
 
-    layout: "HWIO" or "OIHW" for all arrays, or None to tell each by its shape.
+    Two layouts are in use: (h, w, in, out), as in Keras and Flax, and (out, in, h, w), as in PyTorch. A kernel is at
+    most 31 high and wide. All arrays of a file have one layout: the one that their sizes allow, or else the one of the
+    library that the file names, or else the one in which the kernels are square.
+
+    layout: "HWIO" or "OIHW" for all arrays, or None to tell it so.
     Raises FileNotFoundError, and ValueError for another layout, a folder, a pickle, a file that is truncated or of
-    another format, one that declares more than it can hold, or one without any convolution.
+    another format, one that declares more than it can hold, one that does not tell its layout, or one without any
+    convolution.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(f"layout = {layout!r} is not allowed: 'HWIO', 'OIHW' or None")
@@ -146,94 +142,51 @@ def read(path: str | Path, layout: str | None = None) -> Weights:
         raise ValueError(f"{path} is a folder, not a weight file")
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there")
+    if not path.is_file():  # opening a FIFO would wait for somebody to write into it
+        raise ValueError(f"{path} is no regular file")
     with open(path, "rb") as file:
-        magic = file.read(9)
-    reader, own = recognise(path, magic)
-    tensors: dict[str, tuple[Tensor, Shape]] = {}
-    skipped: dict[str, str] = {}
+        beginning = file.read(BEGINNING)
     with parsing(path):
-        every = [tensor for tensor in reader(path) if len(tensor.shape) == 4]
-    names = _names([tensor.key for tensor in every])
-    for name, tensor in zip(names, every):
-        reading, why = _layout(tensor, layout, own, path)
-        if reading:
-            tensors[name] = tensor, LAYOUTS[reading]
-        else:
-            skipped[name] = why
-    if not tensors:
+        contents = recognise(path, beginning)(path)
+    found, skipped = kernels(contents, layout, path)
+    if not found:
         others = "; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no array has four axes"
         raise ValueError(f"{path} holds no convolution ({others})")
-    layers = [Layer(name, _reordered(tensor.shape, axes)) for name, (tensor, axes) in tensors.items()]
-    return Weights(path, layers, skipped, tensors)
+    return Weights(path, [layer for layer, _ in found], skipped, {layer.name: kernel for layer, kernel in found})
 
 
-def _reordered(shape: tuple[int, ...], axes: Shape) -> Shape:
-    height, width, inputs, outputs = (shape[axis] for axis in axes)
-    return height, width, inputs, outputs
-
-
-def _layout(tensor: Tensor, wanted: str | None, own: str, path: Path) -> tuple[str | None, str]:
-    """Which order the axes have, "HWIO" or "OIHW"; otherwise None and why the array is no kernel."""
-    if tensor.dtype.kind != "f":
-        return None, f"{tensor.dtype} is no type of weights"
-    if 0 in tensor.shape:
-        return None, f"shape {tensor.shape} is empty"
-    size = np.prod(tensor.shape, dtype=object) * tensor.dtype.itemsize
-    if size > _LAYER_BYTES:
-        raise ValueError(
-            f"{path} declares {tensor.key} of shape {tensor.shape}, {size / 2**30:.0f} GiB, "
-            f"more than the {_LAYER_BYTES / 2**30:.0f} GiB that are read"
-        )
-    spatial = {name: [tensor.shape[axis] for axis in axes[:2]] for name, axes in LAYOUTS.items()}
-    fitting = [name for name in (own, *LAYOUTS) if max(spatial[name]) <= MOST]
-    if wanted:
-        why = f"shape {tensor.shape} is no {wanted} kernel of at most {MOST} x {MOST}"
-        return (wanted, "") if wanted in fitting else (None, why)
-    fitting.sort(key=lambda name: spatial[name][0] != spatial[name][1])  # stable: the format's own first among equals
-    return (fitting[0], "") if fitting else (None, f"shape {tensor.shape} is no kernel of at most {MOST} x {MOST}")
-
-
-_SCAFFOLDING = re.compile(
-    r"^(model_weights|layers|params|vars|weight|weights|kernel|depthwise_kernel|kernel:0|.*_W(_1)?:0|\d+)$"
-)
-
-
-def _names(keys: list[str]) -> list[str]:
-    """Short names of layers, such as block1_conv1, out of keys such as block1_conv1/block1_conv1_W_1:0."""
-
-    def short(key: str) -> str:
-        if "/" not in key:
-            return re.sub(r"\.(weight|kernel)$", "", key)
-        parts = [part for part in key.split("/") if not _SCAFFOLDING.match(part)]
-        return "/".join(dict.fromkeys(parts)) or key
-
-    names = [short(key) for key in keys]
-    return names if len(set(names)) == len(names) else keys
-
-
-def obtain(name: str, iteration: Whole | None = None, folder: str | Path = ".", fetch: bool = False) -> Weights:
+def obtain(
+    name: str,
+    iteration: Whole | None = None,
+    folder: str | Path = ".",
+    fetch: bool = False,
+    layout: str | None = None,
+) -> Weights:
     """The Weights called `name`: those of VGG ("vgg16", "vgg19"), of an archive of the book, or of a file at that path.
 
     Of an archive, the first network is taken, at that iteration, or at the last that was kept of each layer. A relative
     path starts from `folder`. fetch: whether to fetch the official file of VGG where it is not at hand; otherwise the
-    sample that comes with the book takes its place, and `note` says so.
-    Raises ValueError where an iteration is given for anything else, or one that was not kept of every layer, and as
-    `vgg`, `topo.archive.load` and `read` do.
+    sample that comes with the book takes its place, and `note` says so. layout: of a file, as for `read`.
+    Raises ValueError where an iteration is given for anything else than an archive, or one that was not kept of every
+    layer, or a layout for anything else than a file, and as `vgg`, `topo.archive.load` and `read` do.
     """
+    if layout is not None and (name in datasets.VGG or name in archive.manifest()):
+        raise ValueError(f"layout = {layout!r}, but {name!r} is no file: its layout is known")
     if name not in datasets.VGG and name in archive.manifest():
         return _of_archive(archive.load(name), iteration)
     if iteration is not None:
         raise ValueError(f"iteration = {iteration!r}, but {name!r} is no archive of the book and has no iterations")
-    return vgg(name, fetch) if name in datasets.VGG else read(Path(folder, Path(name).expanduser()))
+    return vgg(name, fetch) if name in datasets.VGG else read(Path(folder, Path(name).expanduser()), layout)
 
 
 def _of_archive(population: archive.Archive, iteration: Whole | None) -> Weights:
-    tensors: dict[str, tuple[Tensor, Shape]] = {}
+    layers, tensors = [], {}
     for number in population.layers:
         kernel = population.kernels(number, iteration, 1)[0]
-        tensor = Tensor(f"layer{number}", kernel.shape, kernel.dtype, partial(np.asarray, kernel))
-        tensors[tensor.key] = tensor, LAYOUTS["HWIO"]
-    layers = [Layer(name, _reordered(tensor.shape, axes)) for name, (tensor, axes) in tensors.items()]
+        height, width, inputs, outputs = kernel.shape
+        layers.append(Layer(f"layer{number}", (height, width, inputs, outputs)))
+        tensor = Tensor(layers[-1].name, kernel.shape, kernel.dtype, partial(np.asarray, kernel))
+        tensors[tensor.key] = Kernel(tensor, LAYOUTS["HWIO"])
     return Weights(Path(population.name), layers, {}, tensors)
 
 
@@ -327,7 +280,8 @@ def _with_sample(layers: list[Layer], whole: Weights | None, sample: samples.Sam
             drawn[layer.name] = _Sampled(about["rows"], about["constant"], partial(sample.rows, layer.name))
         else:
             read_kernel = partial(_kernel_of_rows, sample, layer)
-            tensors[layer.name] = Tensor(layer.name, layer.shape, np.dtype(np.float32), read_kernel), LAYOUTS["HWIO"]
+            tensor = Tensor(layer.name, layer.shape, np.dtype(np.float32), read_kernel)
+            tensors[layer.name] = Kernel(tensor, LAYOUTS["HWIO"])
     missing = [layer.name for layer in layers if layer.name not in tensors and layer.name not in drawn]
     here = [layer for layer in layers if layer.name not in missing]
     path, skipped = (whole.path, whole.skipped) if whole else (sample.path, {})

@@ -1,0 +1,245 @@
+"""HDF5 as Keras writes it, alone or in a .keras: its arrays, and what its description says of their layers.
+
+Knows links, attributes and configurations; must not know which arrays are kernels, and opens no second file.
+"""
+
+import io
+import json
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from itertools import count, takewhile
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from topo.tensors import Contents, Tensor, natural, unusable
+
+WEIGHTS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
+_CONFIG = "config.json"
+_NESTING = {"model_weights", "layers", "_layers", "_layer_checkpoint_dependencies"}  # groups that are no layers
+_KINDS = {
+    "Conv2D": "convolution", "Convolution2D": "convolution", "DepthwiseConv2D": "depthwise",
+    "Conv2DTranspose": "transposed", "Deconvolution2D": "transposed", "SeparableConv2D": "separable",
+}  # fmt: skip
+
+
+class _Described(NamedTuple):
+    """A layer of a configuration. path: its name, after those of the models that it is in; classes: so in Keras 3."""
+
+    path: tuple[str, ...]
+    classes: tuple[str, ...]
+    kind: str
+    groups: int
+
+
+def _hdf5_file(path: Path | IO[bytes] | io.BufferedIOBase) -> Any:
+    import h5py
+
+    return h5py.File(path, "r")
+
+
+@contextmanager
+def _keras_file(path: Path) -> Iterator[Any]:
+    with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as member, _hdf5_file(member) as file:
+        yield file
+
+
+def read_zip(path: Path) -> Contents:
+    """The arrays of a .keras, in the order of its config.json."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(_CONFIG)) if _CONFIG in archive.namelist() else None
+    contents = read_hdf5(path, _keras_file)
+    return Contents(_as_described(contents.tensors, list(_described(config)), "classes"), "HWIO")
+
+
+def read_hdf5(path: Path, opened: Callable[[Path], AbstractContextManager[Any]] = _hdf5_file) -> Contents:
+    """The arrays of an HDF5 file, in the order of what it says of its layers: model_config, layer_names, weight_names.
+
+    External links and virtual data sets are listed as unusable, and never opened.
+    """
+
+    def read(key: str) -> np.ndarray:
+        with opened(path) as file:
+            return file[key][()]
+
+    with opened(path) as file:
+        groups, tensors = _walk(file, read)
+        prefix = "model_weights/" if "model_weights" in groups else ""
+        odd: list[Tensor] = []
+        places: dict[str, tuple[int, int]] = {}
+        names: dict[str, str] = {}
+        for i, layer in enumerate(_texts(groups[prefix.rstrip("/")], "layer_names", odd)):
+            group = groups.get(prefix + layer)
+            for j, weight in enumerate([] if group is None else _texts(group, "weight_names", odd)):
+                key = f"{prefix}{layer}/{weight}"
+                places[key], names[key] = (i, j), "/".join(dict.fromkeys(weight.split("/")[:-1])) or layer
+            for tensor in tensors:
+                if tensor.key.startswith(f"{prefix}{layer}/"):
+                    places.setdefault(tensor.key, (i, len(tensors)))
+        config = _text(file, "model_config", odd)
+        version = _text(file, "keras_version", []) or _text(groups[prefix.rstrip("/")], "keras_version", [])
+    last = (len(tensors), 0)
+    tensors = sorted(tensors, key=lambda each: (places.get(each.key, last), natural(each.key)))
+    tensors = [each._replace(name=names.get(each.key, "")) for each in tensors]
+    try:
+        layers = list(_described(json.loads(config or "null")))
+    except ValueError:
+        layers = []
+        odd.append(_odd(file, "model_config", "is no JSON"))
+    keras = (version or "")[:2] >= "2." or any("/vars/" in tensor.key for tensor in tensors)
+    return Contents(_as_described(tensors, layers, "path") + odd, "HWIO" if keras else None)
+
+
+# Links and attributes
+
+
+def _walk(file: Any, read: Callable[[str], np.ndarray]) -> tuple[dict[str, Any], list[Tensor]]:
+    """The groups of an HDF5 file, by key, and its arrays, without following a link out of the file."""
+    import h5py
+
+    groups, tensors = {"": file}, []
+    keys = {h5py.h5o.get_info(file.id).addr: "/"}
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        for name in groups[above]:
+            key = f"{above}/{name}".lstrip("/")
+            link = groups[above].get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                tensors.append(unusable(key, f"is a link into another file, {link.filename}, which is not followed"))
+                continue
+            if isinstance(link, h5py.SoftLink):
+                tensors.append(unusable(key, f"is a link to {link.path}, which is not followed"))
+                continue
+            item = groups[above][name]
+            if isinstance(item, h5py.Dataset):
+                tensors.append(_tensor(key, item, read))
+            elif isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address in keys:
+                    tensors.append(unusable(key, f"is the group {keys[address]} once more"))
+                else:
+                    keys[address], groups[key] = key, item
+                    waiting.append(key)
+    return groups, tensors
+
+
+def _tensor(key: str, item: Any, read: Callable[[str], np.ndarray]) -> Tensor:
+    if item.is_virtual or item.external:  # before its shape, which a virtual data set takes from other files
+        return unusable(key, "is kept in another file, which is not followed")
+    try:
+        dtype = item.dtype
+    except TypeError:
+        return unusable(key, "has numbers of a type that NumPy does not know")
+    if item.shape is None:
+        return unusable(key, "has no numbers: its data space is null")
+    size, held = np.prod(item.shape, dtype=object) * dtype.itemsize, item.id.get_storage_size()
+    lies = dtype.kind == "f" and size > 1100 * max(1, held)  # deflate shrinks by 1,032 at most
+    why = f"declares shape {item.shape}, but holds {held} bytes; it is truncated or corrupt" if lies else ""
+    return Tensor(key, item.shape, dtype, partial(read, key), why=why)
+
+
+def _odd(holder: Any, name: str, what: str) -> Tensor:
+    return unusable(f"attribute {name} of {holder.name}", f"{what}, so that the order of layers may be another")
+
+
+def _values(holder: Any, name: str, odd: list[Tensor]) -> Any:
+    try:
+        return holder.attrs[name] if name in holder.attrs else None
+    except (OSError, TypeError, ValueError, RuntimeError):
+        odd.append(_odd(holder, name, "cannot be read"))
+        return None
+
+
+def _texts(holder: Any, name: str, odd: list[Tensor]) -> list[str]:
+    """An attribute that is a list of names, [] where it is not there. Keras splits a long one into name0, name1, ..."""
+    parts = [name] if name in holder.attrs else takewhile(holder.attrs.__contains__, (f"{name}{i}" for i in count()))
+    texts: list[str] = []
+    for part in parts:
+        value = _values(holder, part, odd)
+        if isinstance(value, np.ndarray) and value.ndim == 1 and all(isinstance(each, (bytes, str)) for each in value):
+            texts += [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in value]
+        elif value is not None and not (isinstance(value, np.ndarray) and value.size == 0):
+            odd.append(_odd(holder, part, "is no list of names"))
+    return texts
+
+
+def _text(holder: Any, name: str, odd: list[Tensor]) -> str | None:
+    value = _values(holder, name, odd)
+    if value is not None and not isinstance(value, (bytes, str)):
+        odd.append(_odd(holder, name, "is no text"))
+        return None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+# Configurations
+
+
+def _described(config: Any, path: tuple[str, ...] = (), classes: tuple[str, ...] = ()) -> Iterator[_Described]:
+    """The layers of a model's configuration, in its order; those of a model within it in its place."""
+    layers = _get(config, "config", "layers")
+    used: Counter[str] = Counter()
+    for layer in layers if isinstance(layers, list) else ():
+        kind, name = _get(layer, "class_name"), _get(layer, "config", "name")
+        if not isinstance(kind, str) or not isinstance(name, str):
+            continue
+        filed = _snake(kind)
+        here, there = (*path, name), (*classes, f"{filed}_{used[filed]}" if used[filed] else filed)
+        used[filed] += 1
+        inner = _get(layer, "config", "layer")  # of a TimeDistributed
+        about = inner if isinstance(inner, dict) else layer
+        groups = _get(about, "config", "groups")
+        known = _KINDS.get(str(_get(about, "class_name")), "")
+        if known == "convolution" and isinstance(groups, int) and groups > 1:
+            yield _Described(here, there, "grouped", groups)
+        else:
+            yield _Described(here, there, known, 1)
+        yield from _described(layer, here, there)
+
+
+def _get(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _snake(name: str) -> str:
+    """A class as Keras 3 files it: conv2d_transpose for Conv2DTranspose."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _as_described(tensors: Sequence[Tensor], layers: Sequence[_Described], by: str) -> list[Tensor]:
+    """Tensors in the order of the layers, and with what is known of these.
+
+    by: "path", where keys have the names of layers, or "classes", where they have classes, as in Keras 3.
+    """
+    if by == "classes" and not any(_within(each.classes, _groups(tensor)) for tensor in tensors for each in layers):
+        by = "path"
+    ranked = []
+    for tensor in tensors:
+        groups = _groups(tensor)
+        inside = [(len(each.path), -i) for i, each in enumerate(layers) if _within(getattr(each, by), groups)]
+        if inside:
+            found = -max(inside)[1]
+            layer, kind = layers[found], layers[found].kind
+            if kind == "separable":
+                kind = "depthwise" if re.search(r"depthwise_kernel|vars/0$", tensor.key) else "convolution"
+            tensor = tensor._replace(name=layer.path[-1], kind=kind, groups=layer.groups)
+        ranked.append((found if inside else len(layers), tensor))
+    return [tensor for _, tensor in sorted(ranked, key=lambda each: each[0])]
+
+
+def _groups(tensor: Tensor) -> list[str]:
+    return [part for part in tensor.key.split("/") if part not in _NESTING]
+
+
+def _within(names: Iterable[str], groups: Iterable[str]) -> bool:
+    """Whether the names are among the groups, in this order."""
+    rest = iter(groups)
+    return all(name in rest for name in names)
