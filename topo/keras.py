@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import count, takewhile
@@ -83,15 +83,15 @@ def read_hdf5(path: Path, opened: Callable[[Path], AbstractContextManager[Any]] 
                     places.setdefault(tensor.key, (i, len(tensors)))
         config = _text(file, "model_config", odd)
         version = _text(file, "keras_version", []) or _text(groups[prefix.rstrip("/")], "keras_version", [])
+        try:
+            layers = list(_described(json.loads(config or "null")))
+        except ValueError:
+            layers = []
+            odd.append(_odd(file, "model_config", "is no JSON"))
     last = (len(tensors), 0)
     tensors = sorted(tensors, key=lambda each: (places.get(each.key, last), natural(each.key)))
     tensors = [each._replace(name=names.get(each.key, "")) for each in tensors]
-    try:
-        layers = list(_described(json.loads(config or "null")))
-    except ValueError:
-        layers = []
-        odd.append(_odd(file, "model_config", "is no JSON"))
-    keras = (version or "")[:2] >= "2." or any("/vars/" in tensor.key for tensor in tensors)
+    keras = bool(re.match(r"[2-9]|\d\d", version or "")) or any("/vars/" in tensor.key for tensor in tensors)
     return Contents(_as_described(tensors, layers, "path") + odd, "HWIO" if keras else None)
 
 
@@ -219,12 +219,13 @@ def _as_described(tensors: Sequence[Tensor], layers: Sequence[_Described], by: s
 
     by: "path", where keys have the names of layers, or "classes", where they have classes, as in Keras 3.
     """
-    if by == "classes" and not any(_within(each.classes, _groups(tensor)) for tensor in tensors for each in layers):
-        by = "path"
+    within = _filed_as if by == "classes" else _named
+    if by == "classes" and not any(within(each.classes, _groups(tensor)) for tensor in tensors for each in layers):
+        by, within = "path", _named
     ranked = []
     for tensor in tensors:
         groups = _groups(tensor)
-        inside = [(len(each.path), -i) for i, each in enumerate(layers) if _within(getattr(each, by), groups)]
+        inside = [(len(each.path), -i) for i, each in enumerate(layers) if within(getattr(each, by), groups)]
         if inside:
             found = -max(inside)[1]
             layer, kind = layers[found], layers[found].kind
@@ -239,7 +240,11 @@ def _groups(tensor: Tensor) -> list[str]:
     return [part for part in tensor.key.split("/") if part not in _NESTING]
 
 
-def _within(names: Iterable[str], groups: Iterable[str]) -> bool:
-    """Whether the names are among the groups, in this order."""
+def _filed_as(classes: Sequence[str], groups: Sequence[str]) -> bool:
+    return list(groups[: len(classes)]) == list(classes)
+
+
+def _named(path: Sequence[str], groups: Sequence[str]) -> bool:
+    """Whether the groups begin with a layer, and have the names of layers within it, in this order."""
     rest = iter(groups)
-    return all(name in rest for name in names)
+    return groups[:1] == list(path[:1]) and all(name in rest for name in path)
