@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from topo import formats, inspection, pretrained
+from topo import formats, inspection, keras, pretrained
 from topo.__main__ import main
 from topo.kernels import Layer
 from topo.pickles import quoted
@@ -133,18 +133,23 @@ def test_a_bias_tells_in_from_out(tmp_path):
     np.testing.assert_array_equal(weights.kernel("up"), kernel(64, 32, 4, 4).transpose(2, 3, 0, 1))
 
 
+def test_blobs_of_caffe_are_named_after_their_layer(tmp_path):
+    path = written(tmp_path / "a.h5", {"data/up/0": (64, 32, 3, 3), "data/up/1": (32,), "data/conv/0": (16, 16, 3, 3)})
+    assert found(read(path)) == {"data/conv": ((3, 3), 16, 16, 256), "data/up": ((3, 3), 64, 32, 2048)}
+
+
 def test_depthwise_convolutions_are_counted_and_named(tmp_path):
     torch = read(written(tmp_path / "a.npz", {"a.weight": (64, 3, 3, 3), "b.weight": (64, 1, 3, 3)}))
     assert torch.layers[1] == Layer("b", (3, 3, 1, 64), "depthwise or of one channel", None)
     assert torch.layers[1].channels == ("", 64)
     named = read(written(tmp_path / "b.npz", {"a.weight": (64, 3, 3, 3), "dwconv.weight": (64, 1, 3, 3)}))
     assert named.layers[1] == Layer("dwconv", (3, 3, 1, 64), "depthwise", 64)
-    keras = read(
+    of_keras = read(
         written(tmp_path / "c.h5", {"a/a/depthwise_kernel:0": (3, 3, 40, 2), "b/pointwise/kernel": (1, 1, 80, 8)})
     )
-    assert keras.layers == [Layer("a", (3, 3, 1, 80), "depthwise", 40), Layer("b/pointwise", (1, 1, 80, 8))]
-    assert keras.layers[0].channels == (40, 80) and keras.layers[0].filters == 80
-    np.testing.assert_array_equal(keras.kernel("a")[:, :, 0, 3], kernel(3, 3, 40, 2)[:, :, 1, 1])
+    assert of_keras.layers == [Layer("a", (3, 3, 1, 80), "depthwise", 40), Layer("b/pointwise", (1, 1, 80, 8))]
+    assert of_keras.layers[0].channels == (40, 80) and of_keras.layers[0].filters == 80
+    np.testing.assert_array_equal(of_keras.kernel("a")[:, :, 0, 3], kernel(3, 3, 40, 2)[:, :, 1, 1])
 
 
 CONFIG = [
@@ -160,6 +165,13 @@ SHAPES = {"stem": (3, 3, 3, 8), "deep": (3, 3, 8, 2), "apart": (3, 3, 4, 32), "a
 
 def config(layers):
     return {"config": {"layers": [{"class_name": c, "config": {"name": n, **rest}} for c, n, rest in layers]}}
+
+
+def test_a_configuration_that_is_too_long_is_not_read(tmp_path, monkeypatch):
+    path = keras_file(tmp_path / "a.keras", config(CONFIG), {"layers/conv2d/vars/0": (3, 3, 3, 8)})
+    monkeypatch.setattr(keras, "MOST_TEXT", 10)
+    with pytest.raises(ValueError, match="config.json declares .* more than are read"):
+        read(path)
 
 
 def check_described(weights):
@@ -258,12 +270,16 @@ OTHERS = {
     "opt_state.0.mu.conv.kernel": "optimizer",
     "conv.weight.Adam_1": "optimizer",
     "a.b.momentum_buffer.conv.weight": "optimizer",
+    "optimizer_g.state.0.conv.weight": "optimizer",
+    "generator_optim.conv.weight": "optimizer",
+    "params_ema.conv.weight": "average",
     "ema_model.conv.weight": "average",
     "state_dict.ema.conv.weight": "average",
     "deep.er.model_ema.conv.weight": "average",
     "net.pos_embed": "positions",
     "encoder.pos_embedding.weight": "positions",
     "input.const": "constant",
+    "normed.weight_g": "constant",
     "relative_position_bias": "positions",
 }
 
@@ -319,6 +335,12 @@ def test_a_lone_npy_is_one_layer(tmp_path):
         read(tmp_path / "objects.npy")
 
 
+def test_safetensors_of_any_length_of_header_are_no_pickles(tmp_path):
+    for length in range(0, 264, 8):
+        written(tmp_path / "a.safetensors", {"conv.weight": (64, 8, 3, 3)}, {"text": "x" * length})
+        assert len(read(tmp_path / "a.safetensors").layers) == 1
+
+
 def index(folder, places, **arrays):
     for part in set(places.values()):
         written(folder / part, {key: (64, 8, 3, 3) for key, place in places.items() if place == part}, {"format": "pt"})
@@ -360,9 +382,10 @@ def test_safetensors_in_parts_are_one_network(tmp_path):
     ],
 )
 def test_what_a_download_may_leave_has_a_sentence(tmp_path, content, message):
-    (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path / "model.safetensors")
+    for name in ("model.safetensors", "model.pth"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / name)
 
 
 # Pickles

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from topo import keras, pickles
-from topo.tensors import Contents, Refused, Tensor, natural
+from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, natural
 
 Reader = Callable[[Path], Contents]
 
@@ -24,8 +24,8 @@ BEGINNING = 512  # bytes of a file that tell its format
 
 def recognise(path: Path, beginning: bytes) -> Reader:
     """The function that lists the arrays of a file, told by its first bytes. Raises Refused for any other file."""
-    if path.suffix in pickles.SUFFIXES or beginning[:1] == b"\x80":
-        raise pickles.refusal(path)
+    if beginning[4:9] == b"\0\0\0\0{":  # safetensors begin with a length, which may look like a pickle
+        return _read_safetensors
     if beginning[:8] == b"\x89HDF\r\n\x1a\n":
         return keras.read_hdf5
     if beginning[:4] == b"PK\x03\x04":
@@ -38,8 +38,8 @@ def recognise(path: Path, beginning: bytes) -> Reader:
         raise Refused(f"{path} is an HTML page, such as a download leaves that asked for a login or failed")
     if beginning[:1] == b"{" and b"\0" not in beginning[:8]:
         return _read_index
-    if beginning[8:9] == b"{":
-        return _read_safetensors
+    if beginning[:1] == b"\x80" or path.suffix in pickles.SUFFIXES:
+        raise pickles.refusal(path)
     formats = "neither HDF5 (Keras .h5), .keras, safetensors, .npz nor .npy"
     raise Refused(f"{path} is no weight file that can be read: it is {formats}, or only a part of one")
 
@@ -80,6 +80,8 @@ def _no_weights(kind: str) -> str:
 
 def _read_index(path: Path) -> Contents:
     """The arrays of a model.safetensors.index.json, which lie in files beside it."""
+    if path.stat().st_size > MOST_TEXT:
+        raise Refused(f"{path} is no weight file that can be read: it is text of {path.stat().st_size} bytes")
     index = json.loads(path.read_bytes())
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(each, str) for each in places.values()):

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from topo.tensors import Contents, Tensor, natural, unusable
+from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, natural, unusable
 
 WEIGHTS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
 _CONFIG = "config.json"
@@ -52,7 +52,10 @@ def _keras_file(path: Path) -> Iterator[Any]:
 def read_zip(path: Path) -> Contents:
     """The arrays of a .keras, in the order of its config.json."""
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(_CONFIG)) if _CONFIG in archive.namelist() else None
+        described = _CONFIG in archive.namelist()
+        if described and archive.getinfo(_CONFIG).file_size > MOST_TEXT:
+            raise Refused(f"{path}: {_CONFIG} declares {archive.getinfo(_CONFIG).file_size} bytes, more than are read")
+        config = json.loads(archive.read(_CONFIG)) if described else None
     contents = read_hdf5(path, _keras_file)
     return Contents(_as_described(contents.tensors, list(_described(config)), "classes"), "HWIO")
 
@@ -151,7 +154,7 @@ def _odd(holder: Any, name: str, what: str) -> Tensor:
 def _values(holder: Any, name: str, odd: list[Tensor]) -> Any:
     try:
         return holder.attrs[name] if name in holder.attrs else None
-    except (OSError, TypeError, ValueError, RuntimeError):
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError):
         odd.append(_odd(holder, name, "cannot be read"))
         return None
 

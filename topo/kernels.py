@@ -86,7 +86,7 @@ def kernels(contents: Contents, layout: str | None, path: Path) -> tuple[list[tu
 # Which arrays are kernels
 
 _OPTIMIZER = re.compile(
-    r"optim(izer)?s?(_(weights?|states?|state_dict|vars|variables|\d+))?|opt_(states?|vars|weights)|"
+    r"(\w+_)?optim(izer)?s?(_(weights?|states?|state_dict|vars|variables|[a-z]|\d+))?|opt_(states?|vars|weights)|"
     r"exp_avg(_sq)?|momentum_buffer|square_avg"
 )
 _SLOT = re.compile(r"(adam\w?|rmsprop|momentum|velocity|adagrad|adadelta|ftrl|nadam|lion)(_\d+)?")
@@ -97,7 +97,7 @@ _AVERAGE = re.compile(
 _POSITION = re.compile(r"(\w+_)?pos(ition(al)?)?_?(emb\w*|enc\w*|bias\w*|table)(_\d+)?")
 _CONSTANT = re.compile(
     r"consts?(_\d+)?|constants?(_\d+)?|\w*bias(es)?|beta|gamma|scale|shift|(running_|moving_)?(mean|var(iance)?|std)|"
-    r"\w*mask|\w*tokens?|anchors?(_grid)?"
+    r"\w*mask|\w*tokens?|anchors?(_grid)?|weight_g|original0"  # the last two are norms, of PyTorch's weight norm
 )
 _OWN = re.compile(r"(weights?|kernel|value|embeddings?|w|\d+|vars)")  # what the array of a layer is called
 _WRAPPERS = {"state_dict", "model_state_dict", "module", "model", "params"}
@@ -228,14 +228,14 @@ def _layer(name: str, tensor: Tensor, layout: str, lengths: Mapping[str, int]) -
 
 def _bias(tensor: Tensor, lengths: Mapping[str, int]) -> int | None:
     """The length of the bias beside a kernel."""
-    key = re.sub(r"(weight|kernel)(?=(:0)?$)", "bias", re.sub(r"depthwise_kernel(?=(:0)?$)", "bias", tensor.key))
-    return lengths.get(re.sub(r"/vars/0$", "/vars/1", key)) if key != tensor.key or "/vars/0" in key else None
+    key = re.sub(r"(weight|(depthwise_)?kernel)(?=(:0)?$)", "bias", tensor.key)
+    return lengths.get(re.sub(r"/0$", "/1", key))
 
 
 # What they are called
 
 _SCAFFOLDING = re.compile(r"model_weights|_?layers|_layer_checkpoint_dependencies|params|state_dict")
-_ARRAY = re.compile(r"[/.](vars/\d+|weights?|kernel(:0)?|depthwise_kernel(:0)?|[^/.]*_W(_1)?:0)$")
+_ARRAY = re.compile(r"(/vars)?/\d+$|[/.](weights?|(depthwise_)?kernel(:0)?|[^/.]*_W(_1)?:0)$")
 
 
 def _names(tensors: Sequence[Tensor]) -> list[str]:
@@ -249,4 +249,5 @@ def _names(tensors: Sequence[Tensor]) -> list[str]:
 
     names = [tensor.name or short(tensor.key) for tensor in tensors]
     counts = Counter(names)
-    return [name if counts[name] == 1 else tensor.key for name, tensor in zip(names, tensors)]
+    names = [name if counts[name] == 1 else tensor.key for name, tensor in zip(names, tensors)]
+    return names if len(set(names)) == len(names) else [tensor.key for tensor in tensors]

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from safetensors import SafetensorError
 
+MOST_TEXT = 2**26  # bytes of a description that are read
 _LIBRARIES = ("h5py", "json", "numpy", "safetensors", "zipfile")
 
 
