@@ -75,6 +75,8 @@ def test_large_kernels_are_decided_by_what_is_too_large_for_one(tmp_path):
         {"a": (16, 16, 16, 16)},
         {"conv.weight": (24, 24, 3, 3)},
         {"kernel": (3, 3, 16, 16)},
+        {"a.weight": (16, 16, 3, 3), "b.weight": (16, 16, 1, 7)},
+        {"a.weight": (7, 1, 16, 16)},
         {"a.weight": (64, 3, 3, 3), "b.weight": (3, 3, 3, 64)},
         {"a.weight": (16, 3, 3, 3), "b.weight": (3, 3, 3, 16)},
     ],
@@ -108,11 +110,11 @@ def test_the_library_that_a_file_names_decides_where_its_arrays_do_not(tmp_path,
 
 
 def test_keras_kernels_lie_as_keras_has_them_whatever_is_square(tmp_path):
-    path = written(tmp_path / "a.h5", {"conv/kernel:0": (1, 7, 16, 16)})
+    path = written(tmp_path / "a.h5", {"conv/kernel:0": (1, 8, 16, 16)})
     assert read(path).layers[0].shape[:2] == (16, 16)
     with h5py.File(path, "a") as file:
         file.attrs["keras_version"] = "2.15.0"
-    assert read(path).layers[0].shape == (1, 7, 16, 16)
+    assert read(path).layers[0].shape == (1, 8, 16, 16)
 
 
 # Transposed, depthwise and grouped convolutions

@@ -152,6 +152,13 @@ def _fits(tensor: Tensor, layout: str) -> bool:
     return max(_sides(tensor, layout)) <= MOST
 
 
+def _is_square(tensor: Tensor, layout: str) -> bool:
+    """Whether kernels are square. (16, 16, 1, 7) does not count: its 16 x 16 may be the channels of a 1 x 7."""
+    height, width = _sides(tensor, layout)
+    low, high = sorted(_sides(tensor, "OIHW" if layout == "HWIO" else "HWIO"))
+    return height == width and not (low == 1 and high % 2 == 1 and high < height)
+
+
 def _layout(tensors: Sequence[Tensor], said: str | None, path: Path) -> str | None:
     """The layout of all arrays of a file; None where none has a kernel's shape.
 
@@ -162,8 +169,7 @@ def _layout(tensors: Sequence[Tensor], said: str | None, path: Path) -> str | No
     if not candidates:
         return None
     deciding = [tensor for tensor in candidates if _OWN.fullmatch(_parts(tensor)[-1])] or candidates
-    by_size = _votes(deciding, lambda tensor, layout: _fits(tensor, layout))
-    by_side = _votes(deciding, lambda tensor, layout: len(set(_sides(tensor, layout))) == 1)
+    by_size, by_side = _votes(deciding, _fits), _votes(deciding, _is_square)
     if len(by_size) == 1:
         return next(iter(by_size))
     if said:
