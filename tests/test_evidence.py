@@ -497,14 +497,14 @@ def test_halves_of_a_cloud_choose_and_judge_each_other(circle):
         for each, mine, other, bars in zip(found[2:], ratios, ratios[::-1], grids[1][::-1]):
             assert (each.k, each.p) == evidence.best(mine, ks, ps)
             at = ks.index(each.k), ps.index(each.p)
-            assert (each.ratio, each.count) == (other[at[0]][at[1]], loops.count(bars[at]))
+            assert (each.ratio, each.loops) == (other[at[0]][at[1]], loops.count(bars[at]))
 
 
 def test_a_circle_is_one_loop_in_every_half_and_noise_in_none(circle):
     noise = np.random.default_rng(1).normal(size=(600, 5))
     for cloud, expected in ((circle, 1), (noise, 0)):
         judged = Loops(landmarks=30).judged(Loops(landmarks=30).halves(cloud, [6], [0.5, 0.9]), [6], [0.5, 0.9])
-        assert {each.count for each in judged} == {expected}
+        assert {each.loops for each in judged} == {expected}
 
 
 def test_draws_of_halves_out_of_range_are_an_error(circle):

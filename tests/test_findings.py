@@ -294,7 +294,7 @@ def test_halves_of_vgg16s_middle_layers_agree_on_one_loop_and_the_last_two_have_
     for i in (3, 7, 10, 12, 13):
         scaled = [inspection.scale(len(vgg16[i]), k)[0] for k in ks]
         if i < 12:
-            assert all(each.count == 1 for each in LOOPS.judged(LOOPS.halves(vgg16[i], scaled, ps, 1), scaled, ps))
+            assert all(each.loops == 1 for each in LOOPS.judged(LOOPS.halves(vgg16[i], scaled, ps, 1), scaled, ps))
         else:
             assert LOOPS.counts(vgg16[i], scaled[1:2], ps).tolist() == [[0, 3]]
 

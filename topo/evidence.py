@@ -55,12 +55,12 @@ class Verdict(NamedTuple):
 class Judged(NamedTuple):
     """One half of a cloud, at the filtration that the other half chose: what `Loops.judged` returns.
 
-    k, p: the filtration, where k is for the whole cloud; count: the loops of the judged half; ratio: its ratio there.
+    k, p: the filtration, where k is for the whole cloud; loops: of the judged half; ratio: its ratio there.
     """
 
     k: Whole
     p: Number
-    count: int
+    loops: int
     ratio: float
 
 
@@ -272,12 +272,13 @@ class Loops:
         def measure(bars: Barcode) -> float:
             return self.clearest(bars)[1] if loops is None else self.ratio(bars, loops)
 
-        found = []
+        ks, ps, found = list(ks), list(ps), []
         for pair in halves:
             ratios = [np.vectorize(measure, otypes=[float])(grid) for grid in pair]
-            for mine, judging, other in ((0, pair[1], ratios[1]), (1, pair[0], ratios[0])):
-                at = np.unravel_index(np.nanargmax(ratios[mine]), other.shape)
-                found.append(Judged(ks[at[0]], ps[at[1]], self.count(judging[at]), float(other[at])))
+            for mine, other in ((0, 1), (1, 0)):
+                k, p = best(ratios[mine], ks, ps)
+                at = ks.index(k), ps.index(p)
+                found.append(Judged(k, p, self.count(pair[other][at]), float(ratios[other][at])))
         return found
 
 
