@@ -474,3 +474,45 @@ def test_the_mean_at_a_peak_is_that_of_the_point_and_its_k_nearest(k):
     means -= means.mean(axis=1, keepdims=True)
     expected = means / np.linalg.norm(means, axis=1, keepdims=True)
     np.testing.assert_allclose(evidence.peak_means(points.tolist(), peaks, k), expected, atol=1e-12)
+
+
+def test_halves_of_a_cloud_choose_and_judge_each_other(circle):
+    cloud = np.concatenate([circle, np.random.default_rng(5).normal(size=circle.shape)])
+    ks, ps, loops = [4, 10], [0.3, 0.6], Loops(landmarks=20)
+    grids = loops.halves(cloud, ks, ps, draws=2, seed=3)
+    assert grids.shape == (2, 2, 2, 2)
+    order = np.random.default_rng(3).permutation(len(cloud))
+    half = len(cloud) // 2
+    for rows, grid in zip((order[:half], order[half : 2 * half]), grids[0]):
+        alone = loops.barcodes(cloud[rows], [evidence.scaled_k(k, half, len(cloud)) for k in ks], ps)
+        for one, other in zip(grid.flat, alone.flat):
+            np.testing.assert_array_equal(one[1], other[1])
+    for count in (None, 2):
+        found = loops.judged(grids, ks, ps, count)
+        assert len(found) == 4
+        ratios = [
+            [[loops.clearest(each)[1] if count is None else loops.ratio(each, count) for each in row] for row in grid]
+            for grid in grids[1]
+        ]
+        for each, mine, other, bars in zip(found[2:], ratios, ratios[::-1], grids[1][::-1]):
+            assert (each.k, each.p) == evidence.best(mine, ks, ps)
+            at = ks.index(each.k), ps.index(each.p)
+            assert (each.ratio, each.loops) == (other[at[0]][at[1]], loops.count(bars[at]))
+
+
+def test_a_circle_is_one_loop_in_every_half_and_noise_in_none(circle):
+    noise = np.random.default_rng(1).normal(size=(600, 5))
+    for cloud, expected in ((circle, 1), (noise, 0)):
+        judged = Loops(landmarks=30).judged(Loops(landmarks=30).halves(cloud, [6], [0.5, 0.9]), [6], [0.5, 0.9])
+        assert {each.loops for each in judged} == {expected}
+
+
+def test_draws_of_halves_out_of_range_are_an_error(circle):
+    with refused(ValueError, match="draws = 0"):
+        Loops().halves(circle, [5], [0.5], draws=0)
+
+
+def test_the_first_landmark_may_be_any_point(circle):
+    loops = Loops(landmarks=10)
+    rows = persistence.maxmin_landmarks(circle, 10, 7)
+    np.testing.assert_array_equal(loops.barcode(circle, 7)[1], persistence.lazy_witness_barcode(circle, rows, 1)[1])

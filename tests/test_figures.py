@@ -343,6 +343,17 @@ def test_mappers_are_mapper_graphs_side_by_side(ring):
         figures.mappers({})
 
 
+def test_layers_are_graphs_with_their_bars_on_one_scale(ring):
+    points, graph = ring
+    longer = {1: np.array([[0.0, 1.5]])}
+    figure = figures.layers({name: (graph, points, bars) for name, bars in zip("abc", (CIRCLE_BARS, longer, longer))})
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes][::2] == ["a", "b", "c"]
+    for left, right in zip(figure.axes[::2], figure.axes[1::2]):
+        assert len(discs_of(left)[0]) <= graph.vcount() and right.get_xlim() == (0, pytest.approx(1.05 * 1.5))
+    with pytest.raises(ValueError, match="labelled must not be empty"):
+        figures.layers({})
+
+
 def test_mapper_over_a_cloud_keeps_the_cloud_in_view():
     points = spaces.sample_circle(200, seed=0, noise=0.1)
     graph = mapper_graph(points, 6, 2)
@@ -527,6 +538,23 @@ def test_density_grid_of_nothing_finite_and_bad_grids():
         figures.density_grid([[1.0, 2.0]], [5, 6], [0.1], label="ratio")
     with pytest.raises(ValueError, match="mark"):
         figures.density_grid([[1.0]], [5], [0.1], label="ratio", mark=(5, 0.2))
+
+
+def test_layer_grids_have_a_row_for_each_layer_and_outline_cells():
+    values = {"loops": [[1, np.nan, 3], [0, 2, 5]], "share": [[0.0, 1.5, 2], [3, 4, 5]]}
+    figure = figures.layer_grids(values, ["first", "second"], [0.1, 0.2, 0.4], marks={"share": {"second": 0.2}})
+    left, right = figure.axes
+    assert {text.get_position(): text.get_text() for text in left.texts} == {
+        (0, 0): "1", (2, 0): "3", (0, 1): "0", (1, 1): "2", (2, 1): "5"
+    }  # fmt: skip
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["first", "second"]
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["0.1", "0.2", "0.4"]
+    (outline,) = right.patches
+    assert outline.get_xy() == (0.5, 0.5) and not left.patches
+    with pytest.raises(ValueError, match=r"values of 'loops' must have shape \(1, 3\)"):
+        figures.layer_grids(values, ["first"], [0.1, 0.2, 0.4])
+    with pytest.raises(ValueError, match="marks of 'loops' must be cells of the grid, not 'third': 0.1"):
+        figures.layer_grids(values, ["first", "second"], [0.1, 0.2, 0.4], marks={"loops": {"third": 0.1}})
 
 
 def test_histogram_counts_and_marks():

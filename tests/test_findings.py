@@ -263,6 +263,49 @@ def test_the_layers_of_vgg19_have_loops_and_the_primary_circle(vgg19):
         assert holes["primary"] == min(holes.values()) <= 3
 
 
+@pytest.fixture(scope="module")
+def vgg16():
+    weights = pretrained.obtain("vgg16")
+    return {
+        i: filters.normalize(weights.draw(layer.name, inspection.MOST).filters)
+        for i, layer in enumerate(pretrained.vgg_layers("vgg16"), 1)
+        if i > 1
+    }
+
+
+def test_with_one_filtration_vgg16_has_the_primary_circle_in_layers_2_to_12_and_strange_patches_where_the_paper_has(
+    vgg16,
+):
+    around, bottle = spaces.circles(points=True), spaces.klein_bottle_grid()
+    dominant, strange = set(), set()
+    for i, cloud in vgg16.items():
+        core = density.densest(cloud, inspection.scale(len(cloud), 100)[0], 0.3)
+        holes = {name: each.holes for name, each in spaces.on_circles(core, around, near=0.5).items()}
+        dominant |= {i} if holes["primary"] == min(holes.values()) else set()
+        strange |= {i} if (spaces.distance_to(core, bottle) >= 0.6).mean() >= 0.008 else set()
+    assert dominant == set(range(2, 13))
+    assert strange == {2, 3, 5, 6, 8, 11, 12, 13}
+
+
+def test_halves_of_vgg16s_middle_layers_agree_on_one_loop_and_the_last_two_have_three_where_more_filters_are_kept(
+    vgg16,
+):
+    ks, ps = (50, 100, 200), [0.1, 0.4]
+    for i in (3, 7, 10, 12, 13):
+        scaled = [inspection.scale(len(vgg16[i]), k)[0] for k in ks]
+        if i < 12:
+            assert all(each.loops == 1 for each in LOOPS.judged(LOOPS.halves(vgg16[i], scaled, ps, 1), scaled, ps))
+        else:
+            assert LOOPS.counts(vgg16[i], scaled[1:2], ps).tolist() == [[0, 3]]
+
+
+def test_the_second_circles_of_vgg_are_one_family_between_points_and_horizontal_lines(vgg16):
+    fifth = filters.normalize(pretrained.obtain("vgg19").draw("block3_conv1", inspection.MOST).filters)
+    for cloud, p in ((vgg16[5], 0.15), (vgg16[12], 0.4), (vgg16[13], 0.4), (fifth, 0.1)):
+        pole = spaces.pole(density.densest(cloud, 61, p))
+        assert 45 < np.degrees(pole.angle) < 75 and pole.agreement > 0.7
+
+
 def test_a_sample_of_vgg19s_fifth_layer_has_three_loops_whatever_k_is():
     cloud = filters.normalize(pretrained.obtain("vgg19").draw("block3_conv1", inspection.MOST).filters)
     scaled = [inspection.scale(len(cloud), k)[0] for k in (50, 100, 200, 300)]

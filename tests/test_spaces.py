@@ -202,6 +202,36 @@ def test_point_circles_join_edges_over_points_that_the_klein_bottle_has_not():
     np.testing.assert_allclose(spaces.distance_to([point, -point], bottle), np.sqrt(2 - np.sqrt(2)), atol=1e-3)
 
 
+def test_circles_cross_the_primary_one_over_any_blend_of_lines():
+    phi = np.linspace(0, 2 * np.pi, 9)
+    np.testing.assert_allclose(spaces.crossing_circles(0, phi)[0], secondary_circles(phi)[0], atol=1e-12)
+    np.testing.assert_allclose(spaces.crossing_circles(np.pi / 2, phi)[1], secondary_circles(phi)[1], atol=1e-12)
+    for circle, edge in zip(spaces.crossing_circles(1.2, phi), (0, np.pi / 2)):
+        np.testing.assert_allclose(np.linalg.norm(circle, axis=1), 1)
+        np.testing.assert_allclose(circle[2], primary_circle(edge), atol=1e-12)
+
+
+def test_the_pole_of_a_crossing_circle_is_found_and_edges_have_none():
+    phi = np.linspace(0, 2 * np.pi, 400)
+    for angle in (0.3, np.pi / 4, 1.1, 2.9):
+        found = spaces.pole(spaces.crossing_circles(angle, phi)[1])
+        assert found.angle == pytest.approx(angle) and found.agreement == pytest.approx(1)
+        assert found.share == pytest.approx(0.5, abs=0.01)
+    found = spaces.pole(primary_circle(phi))
+    assert found.share == found.agreement == 0 and np.isnan(found.angle)
+    both = np.concatenate([spaces.crossing_circles(angle, np.zeros(5))[1] for angle in (0.2, 0.2 + np.pi / 2)])
+    assert spaces.pole(both).agreement == pytest.approx(0, abs=1e-12)
+
+
+def test_holes_are_those_of_the_sectors():
+    circle = spaces.circles()["primary"]
+    patches = primary_circle(np.linspace(0, 4, 300))
+    sector = spaces.circle_sectors(patches, circle, 12)
+    missing = 12 - len(np.unique(sector))
+    assert spaces.sector_holes(sector, 12) == spaces.circle_holes(patches, circle, 12) == missing > 0
+    assert spaces.on_circles(patches, {"it": circle}, 12)["it"] == (1.0, missing)
+
+
 def test_sectors_say_where_on_a_circle_a_patch_is():
     circle = spaces.circles()["primary"]
     angles = np.array([0, 0.49, 0.51, 1, 2.4, 3.6, 3.51]) * np.pi / 2

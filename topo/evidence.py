@@ -17,7 +17,7 @@ from topo.checks import as_points, check_fraction, check_number, check_whole
 from topo.density import densest, kept_count, kth_neighbor_distance
 from topo.filters import normalize
 from topo.neighbors import merge_peaks
-from topo.persistence import bar_lengths, lazy_witness_barcode
+from topo.persistence import bar_lengths, lazy_witness_barcode, maxmin_landmarks
 from topo.types import Barcode, CloudsLike, Number, Points, PointsLike, Real, Row, Rows, Seed, Whole
 
 PAPER_POINTS = 6400  # first-layer filters of a hundred networks of 64, which the paper's k = 200 is meant for
@@ -49,6 +49,18 @@ class Verdict(NamedTuple):
     p: Number
     core: Points
     barcode: Barcode
+    ratio: float
+
+
+class Judged(NamedTuple):
+    """One half of a cloud, at the filtration that the other half chose: what `Loops.judged` returns.
+
+    k, p: the filtration, where k is for the whole cloud; loops: of the judged half; ratio: its ratio there.
+    """
+
+    k: Whole
+    p: Number
+    loops: int
     ratio: float
 
 
@@ -87,10 +99,14 @@ class Loops:
         check_number(self.least, "least", 1, "a ratio")
         check_whole(self.most, "most", 1)
 
-    def barcode(self, points: PointsLike) -> Barcode:
-        """Barcode of a cloud in dimensions 0 and 1: `topo.persistence.lazy_witness_barcode`, whose errors it raises."""
+    def barcode(self, points: PointsLike, first: Whole = 0) -> Barcode:
+        """Barcode of a cloud in dimensions 0 and 1: `topo.persistence.lazy_witness_barcode`, whose errors it raises.
+
+        first: row of the first landmark, from which `topo.persistence.maxmin_landmarks` chooses the others.
+        """
         landmarks = min(self.landmarks, len(points))
-        return lazy_witness_barcode(points, landmarks, min(self.nu, landmarks))
+        rows = maxmin_landmarks(points, landmarks, first)
+        return lazy_witness_barcode(points, rows, min(self.nu, landmarks))
 
     def _bars(self, cloud: PointsLike | Barcode) -> Barcode:
         return cloud if isinstance(cloud, dict) else self.barcode(cloud)
@@ -218,6 +234,52 @@ class Loops:
             return self.hold_out(choosing, judging, scaled, ps, loops)
 
         return [judged(np.isin(np.arange(len(clouds)), rows)) for rows in _drawn(len(clouds), draws, 0.5, seed)]
+
+    def halves(
+        self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number], draws: Whole = 2, seed: Seed = 0
+    ) -> Shaped[np.ndarray, "draws 2 ks ps"]:
+        """`barcodes` of random halves of one cloud, for `judged`: an array of objects.
+
+        ks: for the whole cloud, scaled to a half by `scaled_k`; draws: how many times the cloud is halved, 1 or more
+        (of an odd number of points one is left out); seed: of the draws; the rest, and the errors, as for `barcodes`.
+        """
+        points = as_points(points)
+        check_whole(draws, "draws", 1)
+        half, generator = len(points) // 2, np.random.default_rng(seed)
+        scaled = [scaled_k(k, half, len(points)) for k in ks]
+        orders = [generator.permutation(len(points)) for _ in range(draws)]
+        grids = np.empty((draws, 2, len(ks), len(ps)), object)
+        for i, order in enumerate(orders):
+            grids[i] = [self.barcodes(points[rows], scaled, ps) for rows in (order[:half], order[half : 2 * half])]
+        return grids
+
+    def judged(
+        self,
+        halves: Shaped[np.ndarray, "_draws 2 ks ps"],
+        ks: Sequence[Whole],
+        ps: Sequence[Number],
+        loops: Whole | None = None,
+    ) -> list[Judged]:
+        """Let every half choose the filtration with its largest ratio, and judge the other half there.
+
+        The choice does not look at which loops there are, and, where `loops` is None, not at how many.
+
+        halves: of `halves`, with the same ks and ps; loops: the ratio is that of `ratio`, or of `clearest` where None.
+        Returns two for each draw: the second half judged by the choice of the first, then the first by the second.
+        Raises TypeError or ValueError as `ratio` and `best` do.
+        """
+
+        def measure(bars: Barcode) -> float:
+            return self.clearest(bars)[1] if loops is None else self.ratio(bars, loops)
+
+        ks, ps, found = list(ks), list(ps), []
+        for pair in halves:
+            ratios = [np.vectorize(measure, otypes=[float])(grid) for grid in pair]
+            for mine, other in ((0, 1), (1, 0)):
+                k, p = best(ratios[mine], ks, ps)
+                at = ks.index(k), ps.index(p)
+                found.append(Judged(k, p, self.count(pair[other][at]), float(ratios[other][at])))
+        return found
 
 
 STANDARD = Loops()

@@ -34,6 +34,7 @@ def _polynomials(side: Whole) -> tuple[Float64[np.ndarray, "2 pixels"], Float64[
 
 
 _LINEAR = _polynomials(3)[0]
+_STRAIGHT = _polynomials(3)[1][:2] / np.linalg.norm(_polynomials(3)[1][:2], axis=1, keepdims=True)  # x^2 and y^2
 
 
 def klein_bottle(theta: Angles, phi: Angles, side: Whole = 3) -> Float64[np.ndarray, "*angles pixels"]:
@@ -113,10 +114,48 @@ def point_circles(phi: Angles) -> tuple[Float64[np.ndarray, "*angles 9"], Float6
 
     phi: in radians. Returns the vertical and the horizontal circle, named after their edges: centred unit patches.
     """
-    point = normalize(_polynomials(3)[1][:2].sum(axis=0, keepdims=True))[0]
-    phi = np.asarray(phi, float)[..., None]
-    vertical, horizontal = (np.cos(phi) * point + np.sin(phi) * edge for edge in _LINEAR)
+    return crossing_circles(np.pi / 4, phi)
+
+
+def crossing_circles(
+    pole: Number, phi: Angles
+) -> tuple[Float64[np.ndarray, "*angles 9"], Float64[np.ndarray, "*angles 9"]]:
+    """The circles that lead from edges over a blend of the two lines to the opposite edges.
+
+    The blend is cos(pole) x^2 + sin(pole) y^2, of unit norm: at pole 0 the dark vertical line, at pi/4 a dark point, at
+    pi/2 the dark horizontal line. `secondary_circles` and `point_circles` are special cases.
+
+    pole, phi: in radians. Returns the circle of vertical and that of horizontal edges, which meet the primary circle at
+    phi = pi/2 and -pi/2: centred unit patches.
+    """
+    phi, blend = np.asarray(phi, float)[..., None], np.array([np.cos(pole), np.sin(pole)]) @ _STRAIGHT
+    vertical, horizontal = (np.cos(phi) * blend + np.sin(phi) * edge for edge in _LINEAR)
     return vertical, horizontal
+
+
+class Pole(NamedTuple):
+    """What `pole` measures: the share of the patches that count, their mean angle in radians, NaN without any, and how
+    far their angles agree, from 0, where they point everywhere, to 1, where all point alike.
+    """
+
+    share: float
+    angle: float
+    agreement: float
+
+
+def pole(points: PatchesLike) -> Pole:
+    """The blend of vertical and horizontal lines that the patches of a cloud are: the pole of `crossing_circles`.
+
+    Patches count which have at least half of their squared contrast in the plane of both lines. Their angles in it are
+    averaged as directions, so that a dark patch and its bright negative point alike.
+    points: of any mean and norm. Raises ValueError for another shape or a constant patch.
+    """
+    across, along = _STRAIGHT @ _unit_patches(points).T
+    counts = across**2 + along**2 >= 0.5
+    if not counts.any():
+        return Pole(0.0, np.nan, 0.0)
+    mean = np.exp(2j * np.arctan2(along[counts], across[counts])).mean()
+    return Pole(float(counts.mean()), float(np.angle(mean) / 2 % np.pi), float(abs(mean)))
 
 
 def three_circles(n_points: Whole) -> Float64[np.ndarray, "points 9"]:
@@ -321,7 +360,13 @@ def circle_holes(
     points: PatchesLike, circle: _Circle, sectors: Whole = 16, near: Number = 0.6, least: Number = 0.1
 ) -> int:
     """How many sectors of a circle are holes, as `circle_means` takes them. A loop along the circle has none."""
-    return int(np.isnan(circle_means(points, circle, sectors, near, least)[:, 0]).sum())
+    return sector_holes(circle_sectors(points, circle, sectors, near), sectors, least)
+
+
+def sector_holes(sector: Int64[np.ndarray, "points"], sectors: Whole = 16, least: Number = 0.1) -> int:
+    """`circle_holes` of a cloud whose `circle_sectors` are known, such as of the densest of its points."""
+    counts = np.bincount(sector[sector >= 0], minlength=sectors)
+    return int((counts < max(1, least * counts.mean())).sum())
 
 
 class OnCircle(NamedTuple):
@@ -341,8 +386,8 @@ def on_circles(
     """
     found = {}
     for name, circle in circles.items():
-        share = float((circle_sectors(points, circle, sectors, near) >= 0).mean())
-        found[name] = OnCircle(share, circle_holes(points, circle, sectors, near))
+        sector = circle_sectors(points, circle, sectors, near)
+        found[name] = OnCircle(float((sector >= 0).mean()), sector_holes(sector, sectors))
     return found
 
 
@@ -372,17 +417,9 @@ def dct_basis() -> Float64[np.ndarray, "9 8"]:
     Returns one patch a column.
     """
     edge, line, flat = np.array([1.0, 0, -1]), np.array([1.0, -2, 1]), np.ones(3)
-    down_and_across = [
-        (flat, edge),
-        (edge, flat),
-        (flat, line),
-        (line, flat),
-        (edge, edge),
-        (line, edge),
-        (edge, line),
-        (line, line),
-    ]
-    patches = np.stack([np.outer(down, across).ravel() for down, across in down_and_across], axis=1)
+    down = flat, edge, flat, line, edge, line, edge, line
+    across = edge, flat, line, flat, edge, edge, line, line
+    patches = np.stack([np.outer(*each).ravel() for each in zip(down, across)], axis=1)
     return patches / np.sqrt([6, 6, 54, 54, 8, 48, 48, 216])  # their squared D-norms
 
 

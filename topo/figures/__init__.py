@@ -7,8 +7,8 @@ Knows arrays, barcodes and graphs; must not know where they come from, nor compu
 # `ax` is None. Every one returns the Figure. The function `barcodes` hides the module of the same name here.
 from topo.figures.barcodes import barcode, barcodes
 from topo.figures.clouds import cloud, complex_at, complexes, cover, plane, planes
-from topo.figures.graphs import mapper, mappers
-from topo.figures.numbers import costs, density_grid, density_grids, histogram, judgements, strip, timeline
+from topo.figures.graphs import layers, mapper, mappers
+from topo.figures.numbers import costs, density_grid, density_grids, histogram, judgements, layer_grids, strip, timeline
 from topo.figures.patches import circle_of_patches, patch, patch_row, rings, three_circles
 from topo.figures.style import (
     AMBER,
@@ -46,6 +46,7 @@ __all__ = [
     "patch_row",
     "rings",
     "three_circles",
+    "layers",
     "mapper",
     "mappers",
     "cloud",
@@ -59,6 +60,7 @@ __all__ = [
     "density_grids",
     "histogram",
     "judgements",
+    "layer_grids",
     "strip",
     "timeline",
     "Slides",

@@ -5,7 +5,7 @@ Knows graphs and the points in their nodes; must not know how the graphs were ma
 
 import random
 from collections.abc import Sequence
-from math import isqrt, sqrt
+from math import ceil, isqrt, sqrt
 from typing import Any
 
 import igraph
@@ -17,11 +17,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
 
 from topo.checks import as_points, check_whole
+from topo.figures.barcodes import barcode
 from topo.figures.patches import draw_patches
 from topo.figures.placement import places_beside
-from topo.figures.style import INK, Figure, Labelled, axes_for, hide_scales, texts_and_values, wrapped_panels
+from topo.figures.style import INK, WIDTH, Figure, Labelled, axes_for, hide_scales, texts_and_values, wrapped_panels
 from topo.mapper import Lens, node_means, node_sizes
-from topo.types import Number, Points, PointsLike, Real, Row, Whole
+from topo.types import Barcode, Number, Points, PointsLike, Real, Row, Whole
 
 _COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
 
@@ -120,6 +121,39 @@ def mappers(
     figure, axes = wrapped_panels(texts, columns, height)
     for ax, (graph, points) in zip(axes, graphs):
         mapper(graph, points, thumbnails=thumbnails, side=side, colorbar=False, note=note, ax=ax, **style)
+    return figure
+
+
+def layers(
+    labelled: Labelled[tuple[igraph.Graph, PointsLike, Barcode]],
+    *,
+    columns: Whole = 2,
+    height: Number = 2.0,
+    thumbnails: Whole = 12,
+    side: Number = 0.13,
+    max_bars: Whole = 8,
+) -> Figure:
+    """Layers side by side: of each the Mapper graph and, to its right, the bars of dimension 1, all on one scale.
+
+    labelled: of each layer its graph with the graph's points, and its barcode; columns: layers in a row, each `height`
+    inches high; thumbnails, side: as for `mapper`; max_bars: as for `barcode`.
+    Raises as `mapper` and `barcode` do, and ValueError where there is no layer.
+    """
+    texts, given = texts_and_values(labelled, "labelled")
+    check_whole(columns, "columns", 1)
+    columns = min(int(columns), len(texts))
+    rows = ceil(len(texts) / columns)
+    figure = Figure((WIDTH, rows * height), layout="constrained")
+    pairs = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 1] * columns).reshape(-1, 2)
+    ends = np.concatenate([bars[1].ravel() for _, _, bars in given])
+    limit = 1.05 * max(ends[np.isfinite(ends)], default=1.0)
+    for (left, right), text, (graph, points, bars) in zip(pairs, texts, given):
+        left.set_title(text)
+        mapper(graph, points, thumbnails=thumbnails, side=side, colorbar=False, note=False, ax=left)
+        barcode(bars, dimensions=(1,), max_bars=max_bars, limit=limit, label="$t$", ax=right)
+    for left, right in pairs[len(texts) :]:
+        left.remove()
+        right.remove()
     return figure
 
 

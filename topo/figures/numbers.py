@@ -113,6 +113,47 @@ def density_grids(
     return figure
 
 
+def layer_grids(
+    labelled: Labelled[Real[np.ndarray, "_layers _ps"] | Sequence[Row]],
+    layers: Sequence[str],
+    ps: Sequence[Number],
+    *,
+    decimals: Whole = 0,
+    marks: Mapping[str, Mapping[str, Number]] | None = None,
+) -> Figure:
+    """Values of several layers against the share p that is kept: panels side by side, with a row for each layer.
+
+    labelled: for each panel a value for each layer and p, with the text above it; NaN is left blank. Each panel has
+    colours of its own. layers: names of the rows; ps: of the columns; decimals: of the values; marks: the cells
+    to outline, {panel: {layer: p}}.
+    Raises TypeError or ValueError for another shape, or a mark that is not on the grid.
+    """
+    texts, grids = texts_and_values(labelled, "labelled")
+    layers, ps, marks = list(layers), list(ps), marks or {}
+    figure, axes = panels(1, len(texts), height=0.8 + 0.19 * len(layers), labels=texts)
+    for i, (ax, text, grid) in enumerate(zip(axes, texts, grids)):
+        values = np.asarray(grid, float)
+        if values.shape != (len(layers), len(ps)) or not values.size:
+            raise ValueError(f"values of {text!r} must have shape ({len(layers)}, {len(ps)}), not {values.shape}")
+        norm = Normalize(0, max(1, np.nanmax(values, initial=0)))
+        ax.imshow(np.ma.masked_invalid(values), norm=norm, cmap=AMOUNTS, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                colour = "black" if norm(value) > 0.55 else "white"
+                ax.text(column, row, f"{value:.{decimals}f}", ha="center", va="center", fontsize=7.5, color=colour)
+        for layer, p in marks.get(text, {}).items():
+            if layer not in layers or p not in ps:
+                raise ValueError(f"marks of {text!r} must be cells of the grid, not {layer!r}: {p!r}")
+            corner = ps.index(p) - 0.5, layers.index(layer) - 0.5
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False, zorder=3))
+        ax.set_xticks(range(len(ps)), [f"{p:g}" for p in ps])
+        ax.set_yticks(range(len(layers)), [""] * len(layers) if i else layers)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_xlabel("share kept, $p$")
+    return figure
+
+
 def histogram(
     values: Row,
     *,
