@@ -3,6 +3,7 @@ from itertools import combinations
 
 import igraph
 import matplotlib
+import matplotlib.style
 import numpy as np
 import pytest
 from conftest import refused
@@ -14,6 +15,15 @@ from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
 from topo.notation import Architecture
 from topo.persistence import lazy_witness_times, maxmin_landmarks
 from topo.recipes import Training
+
+
+@pytest.fixture(autouse=True)
+def plain_style():
+    """What other tests, or other files in the same process, chose by `figures.use_style` counts here no more."""
+    with matplotlib.rc_context():
+        matplotlib.style.use("default")
+        yield
+
 
 ENDED = np.array([[0.0, 1.0]])
 CIRCLE_BARS = {0: np.array([[0, 0.1], [0, np.inf], [0, 0.2]]), 1: np.array([[0.1, 0.15], [0.2, 0.9], [0.3, 0.4]])}
