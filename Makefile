@@ -16,8 +16,7 @@ test: environment
 	$(run) -m ruff check
 	$(run) -m ruff format --check
 	$(run) -m mypy
-	$(run) -m pytest -n 2 --dist loadfile
-	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book
+	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg tests book
 
 train: environment
 	$(run) -m topo train
