@@ -19,8 +19,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="topo-tests-jax-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    # And most of a compilation is LLVM's optimisation, which programs that run for a moment do not earn back. The
-    # workers of a local cluster, whose flags are those of `topo.campaign.WORKER_ENVIRONMENT`, compile as ever.
+    # And most of a compilation is LLVM's optimisation, which programs that run for a moment do not earn back.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 # numba compiles the functions of topo.compiled and would not compile a check around them.

@@ -4,6 +4,7 @@ Knows plans and workers; must not know gradients or topology.
 """
 
 import logging
+import os
 import queue
 import signal
 import threading
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 WORKER_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "NPROC": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip(),
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_MAX_": "0",
 }
