@@ -78,7 +78,7 @@ def _recipe(learning_rate: float, l2: float = 0.004, **settings: Any) -> Plan:
 def _early(learning_rate: float) -> Plan:
     settings: dict[str, Number] = dict(learning_rate=learning_rate, hold_out=_HELD_OUT)
     deep: dict[Whole, Whole] = {1000: 12, 2000: 12}
-    return _plan("C(64,32,64)", "cifar10-gray", 15, 2000, (100, 70_000), _CIFAR, deep, **settings)
+    return _plan("C(64,32,64)", "cifar10-gray", 20, 2000, (100, 70_000), _CIFAR, deep, **settings)
 
 
 _TRAINED = (0, *(1000 * 2**i for i in range(4)), 12_000, 16_000)
