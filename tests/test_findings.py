@@ -27,6 +27,16 @@ def test_populations_are_committed_at_their_scale(name):
     assert max(kept.description["accuracy"], key=int) == str(max(kept.iterations()))
 
 
+def test_populations_are_planned_by_the_recipe_that_the_search_chooses():
+    searched = {name: archive.load(name) for name in archive.manifest() if name.startswith("recipe-")}
+    best = max(searched.values(), key=lambda each: each.accuracy().mean())
+    chosen = {name: best.description[name] for name in ("learning_rate", "momentum", "l2", "batch", "hold_out")}
+    planned = {name: plan for name, plan in populations.POPULATIONS.items() if name.endswith("-trained")}
+    assert len(searched) >= 8 and best.description["anneal"] == best.description["iterations"] and planned
+    for plan in planned.values():
+        assert chosen.items() <= plan.training.describe().items() and plan.training.anneal == plan.iterations
+
+
 def test_the_trained_first_layer_is_one_loop_at_the_papers_filtration_and_the_untrained_one_is_not():
     assert LOOPS.ratio(core("mnist-M-64-32-64")) >= 3
     assert LOOPS.ratio(core("mnist-M-64-32-64", 0)) < 2

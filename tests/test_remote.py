@@ -1,5 +1,6 @@
 """Files are downloaded whole or not at all, verified, and found again; a small server stands in for their home."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -149,6 +150,18 @@ def packed(records, home):
         remote.PackedFile("set/b.bin", hashlib.sha256(labels).hexdigest(), archive=whole, record=records.shape[1]),
     ]
     return stream.getvalue(), files
+
+
+def test_an_archive_that_is_here_is_unpacked_without_a_download(cache):
+    body, files = packed(np.zeros((3, 7), np.uint8), "http://127.0.0.1:9/")
+    with pytest.raises(FileNotFoundError, match="set.tar.gz is not here .*downloading is switched off"):
+        remote.find(files[0], download=False)
+    (cache / "set.tar.gz").write_bytes(body)
+    assert remote.find(files[0], download=False).read_bytes() == CONTENT[:5000]
+    other = dataclasses.replace(files[1], checksum="0")
+    with pytest.raises(ValueError, match="set/b.bin.* is not the official file"):
+        remote.find(other, download=False)
+    assert sorted(path.name for path in (cache / "set").iterdir()) == ["a.bin"]
 
 
 def test_packed_files_come_out_of_one_download(home, cache, monkeypatch):

@@ -332,7 +332,7 @@ def test_a_lone_npy_is_one_layer(tmp_path):
         (tmp_path / "conv.npy").write_bytes(content)
         with pytest.raises(ValueError, match="conv.npy.*truncated or corrupt"):
             read(tmp_path / "conv.npy")
-    np.save(tmp_path / "objects.npy", np.full((3, 3, 8, 64), None), allow_pickle=True)
+    np.save(tmp_path / "objects.npy", np.full((3, 3, 8, 64), None))
     with pytest.raises(ValueError, match="holds no convolution .objects: object is no type of weights"):
         read(tmp_path / "objects.npy")
 

@@ -136,11 +136,9 @@ def _say_what_changed(notebook: Any, changed: Mapping[str, tuple[Any, Any]]) -> 
     from nbformat.v4 import new_markdown_cell
 
     named = ", ".join(f"`{name} = {value!r}` instead of `{default!r}`" for name, (value, default) in changed.items())
-    note = (
-        f"**A run with other parameters:** {named}. The text describes the book's own run; numbers, tables and figures "
-    )
-    cell = new_markdown_cell(f"{note}are of this one.", id="other-parameters")
-    notebook.cells.insert(1, cell)
+    whose = "The text describes the book's own run; numbers, tables and figures are of this one."
+    note = f"**A run with other parameters:** {named}. {whose}"
+    notebook.cells.insert(1, new_markdown_cell(note, id="other-parameters"))
     for cell in notebook.cells:
         shown = cell.metadata.get("mystnb", {})
         if caption := shown.get("figure", {}).get("caption"):
