@@ -1,0 +1,173 @@
+"""Trials of a statement about a cloud: in networks that did not choose the filtration, over a grid, and against chance.
+
+Knows point clouds, circles and draws; must not know which claim is tried, nor which network a cloud comes from.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+from topo.checks import as_points, check_whole
+from topo.density import densest, kept_count, kth_neighbor_distance
+from topo.evidence import STANDARD, Loops, best, scaled_k
+from topo.filters import normalize
+from topo.spaces import circles, on_circles
+from topo.types import Clouds, CloudsLike, Number, Points, Seed, Whole
+
+Statement = Callable[[Points], tuple[float, bool]]  # of a dense core: a statistic, and whether the statement holds
+Law = Literal["normal", "truncated normal", "uniform"]
+
+
+class Trials(NamedTuple):
+    """How often a statement held, and how its statistic compares with chance.
+
+    halves: whether it held in each half of the networks, at the filtration that the other half chose.
+    region: the share of all cells of the grid, in all halves, in which it held; None where there is no grid.
+    k, p: the filtration that the first half chose, where k is for all points together; 0 and 1 where there is none.
+    value: the statistic of the half that was judged there; NaN where there is none.
+    null: the same of untrained filters, as many and at the same filtration; empty where chance is no alternative.
+    """
+
+    halves: Bool[np.ndarray, "halves"]
+    region: float | None = None
+    k: Whole = 0
+    p: Number = 1.0
+    value: float = np.nan
+    null: Float64[np.ndarray, "draws"] = np.empty(0)
+
+    @property
+    def chance(self) -> float | None:
+        """The p-value: (1 + how many of the null are as large as the value) / (1 + how many there are), or None."""
+        if not len(self.null):
+            return None
+        return float((1 + (self.null >= self.value).sum()) / (1 + len(self.null)))
+
+
+def untrained_filters(
+    n: Whole, seed: Seed, law: Law = "truncated normal", size: Whole = 9
+) -> Float[np.ndarray, "n size"]:
+    """Filters of networks that have learned nothing, centred and of unit norm: independent weights of one law.
+
+    n: how many, 1 or more; seed: of the draws. law: "truncated normal", at two standard deviations, as the networks of
+    this book begin; "normal", after He; "uniform", after Glorot. The width of the law does not matter, as filters are
+    scaled. size: pixels of a filter, 2 or more.
+    Returns float32. Raises TypeError or ValueError for another n, law or size.
+    """
+    check_whole(n, "n", 1)
+    check_whole(size, "size", 2)
+    generator = np.random.default_rng(seed)
+    if law == "uniform":
+        weights = generator.uniform(-1, 1, (n, size))
+    elif law in ("normal", "truncated normal"):
+        weights = generator.standard_normal((n, size))
+        while law != "normal" and (beyond := np.abs(weights) > 2).any():
+            weights[beyond] = generator.standard_normal(beyond.sum())
+    else:
+        raise ValueError(f"law = {law!r} is not allowed: 'truncated normal', 'normal' or 'uniform'")
+    return normalize(weights.astype(np.float32))
+
+
+def loop_of(
+    circle: str | None = None, loops: Loops = STANDARD, count: Whole = 1, near: Number = 0.6, sectors: Whole = 16
+) -> Statement:
+    """The statement that a core has `count` loops, as `Loops.ratio` sees them, and that they are along a circle.
+
+    circle: "primary", "vertical" or "horizontal": the one of the three on which the core has the fewest holes, of
+    equal ones the first; None where any will do. count: 1 or more. near, sectors: as for `topo.spaces.circle_sectors`.
+    The statistic is the ratio. Raises ValueError for another circle.
+    """
+    around = circles()
+    if circle is not None and circle not in around:
+        raise ValueError(f"circle = {circle!r} is not one of {', '.join(around)}")
+
+    def loop(core: Points) -> tuple[float, bool]:
+        ratio = loops.ratio(core, count)
+        holds = ratio >= loops.least
+        if holds and circle is not None:
+            found = on_circles(core, around, sectors, near)
+            holds = min(found, key=lambda name: found[name].holes) == circle
+        return ratio, bool(holds)
+
+    return loop
+
+
+def denied(statement: Statement) -> Statement:
+    """The statement that another one does not hold, with the statistic of that one."""
+
+    def denial(core: Points) -> tuple[float, bool]:
+        value, holds = statement(core)
+        return value, not holds
+
+    return denial
+
+
+def try_out(
+    clouds: CloudsLike,
+    statement: Statement,
+    ks: Sequence[Whole],
+    ps: Sequence[Number],
+    draws: Whole = 99,
+    halvings: Whole = 3,
+    most: Whole = 8192,
+    law: Law = "truncated normal",
+    seed: Seed = 0,
+) -> Trials:
+    """Try a statement in random halves of the networks, at the density filtrations of a grid.
+
+    Each half chooses the filtration at which its statistic is largest, and the other half is judged there: the choice
+    does not see what is judged, nor whether the statement holds. Every core is shuffled first, so that it has other
+    first landmarks each time. The null is drawn at the filtration of the first choice, from `untrained_filters`.
+
+    clouds: one for each network, two or more; ks: for all points together, scaled to what is looked at by `scaled_k`;
+    ps: fractions. draws: of the null; 0 where chance is no alternative, as for what the untrained have, too.
+    halvings: how many times the networks are halved, 1 or more; most: points of a half that are looked at, a random
+    sample of larger ones; law: of the null; seed: of all that is drawn.
+    Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
+    """
+    each = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
+    if len(each) < 2:
+        raise ValueError(f"clouds must be those of two networks or more, not {len(each)}")
+    for name, number, low in (("draws", draws, 0), ("halvings", halvings, 1), ("most", most, 2)):
+        check_whole(number, name, low)
+    if not len(ks) or not len(ps):
+        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
+    generator, total = np.random.default_rng(seed), sum(map(len, each))
+
+    def at(k: Whole, points: Points) -> int:
+        return scaled_k(k, len(points), total)
+
+    def judged(points: Points) -> np.ndarray:
+        answers = np.empty((len(ks), len(ps), 2))
+        for i, rho in enumerate(kth_neighbor_distance(points, [at(k, points) for k in ks])):
+            order = np.argsort(rho, kind="stable")
+            for j, p in enumerate(ps):
+                answers[i, j] = statement(points[generator.permutation(order[: kept_count(p, len(points))])])
+        return answers
+
+    halves, cells, first = [], [], None
+    for _ in range(halvings):
+        order = generator.permutation(len(each))
+        parts = [_sample([each[i] for i in rows], most, generator) for rows in np.array_split(order, 2)]
+        both = [judged(points) for points in parts]
+        for mine, other in ((0, 1), (1, 0)):
+            k, p = best(both[mine][..., 0], ks, ps)
+            value, holds = both[other][list(ks).index(k), list(ps).index(p)]
+            first = first or (k, p, float(value), len(parts[other]))
+            halves.append(bool(holds))
+        cells.append(both)
+    assert first is not None
+    k, p, value, n = first
+    size = each[0].shape[1]
+    null = [_chance(untrained_filters(n, generator, law, size), statement, k, p, at) for _ in range(draws)]
+    return Trials(np.array(halves), float(np.mean(np.array(cells)[..., 1])), k, p, value, np.array(null, float))
+
+
+def _sample(clouds: Clouds, most: Whole, generator: np.random.Generator) -> Points:
+    points = np.concatenate(clouds)
+    return points if len(points) <= most else points[np.sort(generator.choice(len(points), most, replace=False))]
+
+
+def _chance(points: Points, statement: Statement, k: Whole, p: Number, at: Callable[[Whole, Points], int]) -> float:
+    return statement(densest(points, at(k, points), p))[0]
