@@ -175,6 +175,9 @@ def _in_leaves(points: Points) -> _Leaves:
 
 def _in_threads(kernel: Callable[..., None], leaves: _Leaves, *arguments: Any) -> None:
     threads = config.NUMBA_NUM_THREADS
-    cuts = np.linspace(0, len(leaves.blocks), 16 * threads + 1).astype(int)
+    pieces = min(16 * threads, len(leaves.blocks) // 8)
+    if pieces < 2:  # to start threads takes longer than so few leaves
+        return kernel(leaves, 0, len(leaves.blocks), *arguments)
+    cuts = np.linspace(0, len(leaves.blocks), pieces + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda first, last: kernel(leaves, first, last, *arguments), cuts[:-1], cuts[1:]))
