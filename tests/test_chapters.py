@@ -138,6 +138,13 @@ def test_its_page_shows_its_figures(pages, name):
         assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
 
 
+def test_pages_bring_the_script_that_folds_their_code(pages):
+    for page in sorted(pages.glob("*.html")):
+        sources = re.findall(r'<script[^>]* src="([^"?]+code\.js)', page.read_text("utf-8"))
+        assert [(page.parent / source).resolve() for source in sources] == [pages.parent / "_static" / "code.js"]
+    assert (pages.parent / "_static" / "code.js").read_text() == (book.ROOT / "book/_extensions/code.js").read_text()
+
+
 def test_a_chapter_runs_with_other_parameters(tmp_path):
     source = CHAPTERS["05-mnist"]
     before = source.read_bytes()
