@@ -134,6 +134,19 @@ def test_power_and_false_loops():
         assert np.mean([found([nothing(100) for _ in range(4)], seed) for seed in range(40)]) < 0.05
 
 
+def test_of_several_populations_the_weakest_counts():
+    def made(held, region, value):
+        return trials.Trials(np.arange(4) < held, region, 5, 0.5, value, np.arange(3.0))
+
+    several = [made(3, 0.5, 9.0), made(2, 0.75, 9.0), made(2, 0.25, 8.0), made(4, 1.0, 1.5)]
+    found = trials.weakest(several)
+    assert found.halves.sum() == 2 and found.region == 0.25
+    assert found.value == 1.5 and found.chance == 2 / 4
+    assert trials.weakest(several[:1]) is not None and trials.weakest(several[:1]).region == 0.5
+    with refused(ValueError, "one population or more"):
+        trials.weakest([])
+
+
 def test_bad_arguments_are_refused():
     clouds, statement = [noise(20, 0), noise(20, 1)], trials.loop_of(None, LOOPS)
     with refused(ValueError, "two networks or more, not 1"):

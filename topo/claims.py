@@ -64,7 +64,7 @@ CLAIMS: dict[str, Claim] = {
         ("mnist-one-layer", "", "Networks with one convolutional layer have the same circle."),
         ("mnist-other-networks", "", "So do the first layers of three further configurations."),
         ("mnist-second-circle", "", "The second layer's densest filters have a very weak primary circle."),
-        ("mnist-single-second", "4", "The second layer of a single network shows a shape, too."),
+        ("mnist-single-second", "4", "The second layer of a single network has the primary circle."),
         ("mnist-batch-size", "", "Minibatches of 124 images, or of 128, give the same first-layer circle."),
     ),
     **_claims(

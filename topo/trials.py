@@ -45,6 +45,20 @@ class Trials(NamedTuple):
         return float((1 + (self.null >= self.value).sum()) / (1 + len(self.null)))
 
 
+def weakest(several: Sequence[Trials]) -> Trials:
+    """A statement about each of several populations: its trials are those of the one where it held least.
+
+    several: one or more. Returns halves and region of the population with the smallest share of halves, of equal
+    ones the one with the smallest region; and filtration, value and null of the population with the largest p-value.
+    Raises ValueError where there is none.
+    """
+    if not several:
+        raise ValueError("several must hold the trials of one population or more")
+    least = min(several, key=lambda each: (each.halves.mean(), 1.0 if each.region is None else each.region))
+    chancy = max(several, key=lambda each: each.chance or 0.0)
+    return chancy._replace(halves=least.halves, region=least.region)
+
+
 def untrained_filters(
     n: Whole, seed: Seed, law: Law = "truncated normal", size: Whole = 9
 ) -> Float[np.ndarray, "n size"]:
