@@ -26,6 +26,8 @@ from topo.parameters import cells_of, chapter_parameters, check, nearest, one_li
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "_template"
 
+READS_CHAPTERS = "reads-chapters"  # the tag of a chapter that is executed after those whose outputs it reads
+
 _CALLED_FROM, _OVERRIDDEN = "TOPO_CALLED_FROM", "TOPO_OVERRIDDEN"  # environment variables of a chapter's kernel
 
 
@@ -189,7 +191,8 @@ def build(
     """Execute chapters and render the book as HTML.
 
     out: folder of the pages, `_build/html` where None; a book that is there is replaced, at the very end.
-    names: the chapters to execute, all where None; the others keep the outputs that they are committed with.
+    names: the chapters to execute, all where None; the others keep the outputs that they are committed with. A chapter
+    with a cell tagged READS_CHAPTERS is executed after all others.
     jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too.
     report: called with a line of text for each chapter, and one for the pages.
 
@@ -211,7 +214,8 @@ def build(
     staged = root / "_build" / "executed"
     shutil.rmtree(staged, ignore_errors=True)
     book = _copy_folder(root / "book", staged / "book")
-    _execute(paths, book, jobs, report)
+    for last in (False, True):
+        _execute([path for path in paths if _reads_chapters(path) == last], book, jobs, report)
     _save_pictures(book)
     if refresh:
         for path in paths:
@@ -245,6 +249,10 @@ def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[s
                 failures.append(f"{futures[future].stem}: a process that executes chapters was killed")
     if failures:
         raise BookError("\n".join(failures))
+
+
+def _reads_chapters(path: Path) -> bool:
+    return any(READS_CHAPTERS in cell.get("metadata", {}).get("tags", ()) for cell in cells_of(path))
 
 
 def _watch_parent() -> None:

@@ -282,8 +282,12 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
 
 
 def as_json(rulings: Iterable[Ruling]) -> list[dict[str, Any]]:
-    """Rulings as JSON keeps them."""
-    return [asdict(each) for each in rulings]
+    """Rulings as JSON keeps them, with numbers to four digits: the next ones differ from processor to processor."""
+
+    def rounded(value: Any) -> Any:
+        return float(f"{value:.4g}") if isinstance(value, float) else value
+
+    return [{name: rounded(value) for name, value in asdict(each).items()} for each in rulings]
 
 
 def recorded(folder: str | Path) -> dict[str, Ruling]:

@@ -8,7 +8,17 @@ Knows arrays, barcodes and graphs; must not know where they come from, nor compu
 from topo.figures.barcodes import barcode, barcodes
 from topo.figures.clouds import cloud, complex_at, complexes, cover, plane, planes
 from topo.figures.graphs import layers, mapper, mappers
-from topo.figures.numbers import costs, density_grid, density_grids, histogram, judgements, layer_grids, strip, timeline
+from topo.figures.numbers import (
+    agreement,
+    costs,
+    density_grid,
+    density_grids,
+    histogram,
+    judgements,
+    layer_grids,
+    strip,
+    timeline,
+)
 from topo.figures.patches import circle_of_patches, patch, patch_row, rings, three_circles
 from topo.figures.style import (
     AMBER,
@@ -24,7 +34,22 @@ from topo.figures.style import (
     panels,
     use_style,
 )
-from topo.figures.tables import Slides, Table, bar_text, comparison, listed, slides, spread, table, trainings
+from topo.figures.tables import (
+    Link,
+    Rulings,
+    Slides,
+    Table,
+    all_claims,
+    bar_text,
+    comparison,
+    listed,
+    rulings,
+    slides,
+    spread,
+    table,
+    trainings,
+    verdict_counts,
+)
 
 __all__ = [
     "AMBER",
@@ -55,6 +80,7 @@ __all__ = [
     "cover",
     "plane",
     "planes",
+    "agreement",
     "costs",
     "density_grid",
     "density_grids",
@@ -63,13 +89,18 @@ __all__ = [
     "layer_grids",
     "strip",
     "timeline",
+    "Link",
+    "Rulings",
     "Slides",
     "Table",
+    "all_claims",
     "bar_text",
     "comparison",
     "listed",
+    "rulings",
     "slides",
     "spread",
     "table",
     "trainings",
+    "verdict_counts",
 ]

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
 from topo.checks import as_points
+from topo.claims import MOST, REGION, SOME, VERDICTS, Ruling
 from topo.figures.style import (
     AMOUNTS,
     BLUE,
@@ -211,6 +212,32 @@ def strip(groups: Labelled[Row], *, label: str, ax: Axes | None = None) -> Figur
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(label)
+    return ax.figure
+
+
+def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> FigureBase:
+    """The claims that have a grid: the share of the grid in which each held, against the share of the judged halves.
+
+    recorded: as `topo.claims.recorded` returns them. Claims at one place are drawn beside each other. Lines show the
+    bounds of the rule.
+    """
+    ax = axes_for(ax, 5.2, 3.4)
+    places: dict[tuple[float, float], int] = {}
+    for verdict, colour, marker in zip(VERDICTS, PALETTE, MARKERS):
+        drawn = []
+        for each in recorded.values():
+            if each.verdict == verdict and each.region is not None:
+                place = round(each.region, 2), round(each.held / each.tried, 2)
+                beside = places[place] = places.get(place, -1) + 1
+                drawn.append((place[0] + 0.022 * beside * (-1 if place[0] > 0.5 else 1), place[1]))
+        if drawn:
+            ax.scatter(*zip(*drawn), s=28, color=colour, marker=marker, label=verdict, linewidths=0, zorder=3)
+    for bound in (SOME, MOST):
+        ax.axhline(bound, color=FAINT, linewidth=0.6, linestyle="--")
+    ax.axvline(REGION, color=FAINT, linewidth=0.6, linestyle="--")
+    ax.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.06), xlabel="share of the grid", ylabel="share of the judged halves")
+    if places:
+        ax.legend(loc="lower right", fontsize=7.5)
     return ax.figure
 
 

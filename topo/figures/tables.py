@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from topo.archive import Archive
+from topo.claims import CLAIMS, MIMETYPE, VERDICTS, Ruling, as_json
 from topo.figures.style import Labelled, short_number, texts_and_values
 from topo.recipes import in_words
 from topo.types import Row, Whole
@@ -78,6 +79,20 @@ def slides(labelled: Labelled[matplotlib.figure.Figure]) -> Slides:
     return Slides(texts, pictures)
 
 
+class Link(str):
+    """The text of a cell that leads to another page; everywhere but in HTML it is that text.
+
+    href: where it leads, from the page that shows the table.
+    """
+
+    href: str
+
+    def __new__(cls, text: str, href: str) -> "Link":
+        link = super().__new__(cls, text)
+        link.href = href
+        return link
+
+
 class Table:
     """A table that a notebook shows as HTML and everything else as plain text; `table` makes it."""
 
@@ -86,7 +101,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         def line(cells: Iterable[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}>{_in_html(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         body = "\n".join(line(row, "td") for row in self.rows)
         head = line(self.header, "th")
@@ -98,11 +113,15 @@ class Table:
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
+def _in_html(cell: str) -> str:
+    return f'<a href="{escape(cell.href)}">{escape(cell)}</a>' if isinstance(cell, Link) else escape(cell)
+
+
 def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
     """A table, such as "paper / ours / difference".
 
-    rows: each with as many cells as `header`, texts or numbers. Whole numbers are written with commas between
-    thousands, other numbers with three significant digits.
+    rows: each with as many cells as `header`, texts or numbers; a text may be a `Link`. Whole numbers are written with
+    commas between thousands, other numbers with three significant digits.
     Raises ValueError where a row has another number of cells.
     """
     heads, lines = list(header), [list(row) for row in rows]
@@ -154,6 +173,63 @@ def _training_column(population: Archive) -> dict[str, str]:
     }
 
 
+class Rulings(Table):
+    """The table that `rulings` makes; a notebook's output holds the rulings, too, for `topo.claims.recorded`."""
+
+    def __init__(self, given: Sequence[Ruling]) -> None:
+        header = ["the paper says", "figure", "verdict", "because", "measured", "untrained", "p (corrected)"]
+        rows = [[CLAIMS[each.claim].statement, CLAIMS[each.claim].figure, *_measured(each)] for each in given]
+        super().__init__(header, rows)
+        self.given = list(given)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return {MIMETYPE: as_json(self.given)}  # IPython adds HTML and plain text
+
+
+def rulings(given: Iterable[Ruling]) -> Rulings:
+    """The verdicts on a chapter's claims, as `topo.claims.judge` returns them: a row for each claim."""
+    return Rulings(list(given))
+
+
+def all_claims(recorded: Mapping[str, Ruling]) -> Table:
+    """The verdict on every claim of the paper, in its order; a claim that no chapter judged has none.
+
+    recorded: as `topo.claims.recorded` returns them. A verdict leads to the chapter's own table.
+    """
+    rows: list[list[str]] = []
+    for name, claim in CLAIMS.items():
+        place = f"{claim.section}, Figure {claim.figure}" if claim.figure else claim.section
+        rows.append([place, claim.statement])
+        if (given := recorded.get(name)) is None:
+            rows[-1] += ["not judged", *[""] * 6]
+            continue
+        verdict, *measured = _measured(given)
+        rows[-1] += [Link(verdict, f"{claim.chapter}.html#verdicts"), *measured, given.scale.ours, given.scale.paper]
+    header = ["section", "the paper says", "verdict", "because", "measured", "untrained", "p (corrected)"]
+    return table([*header, "ours", "the paper's"], rows)
+
+
+def verdict_counts(recorded: Mapping[str, Ruling]) -> Table:
+    """How many claims of each chapter have which verdict; the last row has the sums.
+
+    recorded: as `topo.claims.recorded` returns them. Claims that no chapter judged are not counted.
+    """
+    counts = {claim.chapter: dict.fromkeys(VERDICTS, 0) for claim in CLAIMS.values()}
+    for name, given in recorded.items():
+        counts[CLAIMS[name].chapter][given.verdict] += 1
+    rows = [[Link(chapter, f"{chapter}.html#verdicts"), *each.values()] for chapter, each in counts.items()]
+    total = [sum(each[verdict] for each in counts.values()) for verdict in VERDICTS]
+    return table(["chapter", *VERDICTS], [*rows, ["all", *total]])
+
+
+def _measured(ruling: Ruling) -> list[str]:
+    """Verdict, reason, statistic, null and p-values in a cell each."""
+    value = "" if ruling.value is None else f"{ruling.statistic} {short_number(ruling.value)}"
+    null = "" if ruling.low is None or ruling.high is None else f"{ruling.low:.1f}\N{EN DASH}{ruling.high:.1f}"
+    chance = "" if ruling.chance is None else f"{ruling.chance:.2g} ({ruling.corrected:.2g})"
+    return [ruling.verdict, ruling.because, value, null, chance]
+
+
 def spread(values: Row, digits: Whole = 1) -> str:
     """Several values in one cell: the median, and in brackets the least and the largest, such as "2.1 (1.2–6.5)".
 
@@ -180,6 +256,8 @@ def listed(numbers: Iterable[Whole]) -> str:
 
 def _cell(value: object) -> str:
     """The text of a cell: numbers are formatted, all else is written as it is."""
+    if isinstance(value, Link):
+        return value
     if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
     return f"{value:,}" if isinstance(value, Integral) else short_number(value)
