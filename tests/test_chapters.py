@@ -138,6 +138,25 @@ def test_its_page_shows_its_figures(pages, name):
         assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
 
 
+def test_terms_are_linked_where_a_page_first_uses_them(pages):
+    glossary, linked = (pages / "glossary.html").read_text("utf-8"), {}
+    for name in CHAPTERS:
+        page = (pages / f"{name}.html").read_text("utf-8")
+        linked[name] = re.findall(r'<a class="term[^"]*" href="glossary.html#([^"]+)">([^<]+)</a>', page)
+        anchors = [anchor for anchor, _ in linked[name]]
+        assert len(set(anchors)) == len(anchors), "a term is linked once on a page"
+        assert all(f'id="{anchor}"' in glossary for anchor in anchors)
+    assert ("term-primary-circle", "primary circle") in linked["05-mnist"]
+    assert "gains" not in {text for found in linked.values() for _, text in found}
+
+
+def test_pages_bring_the_script_that_folds_their_code(pages):
+    for page in sorted(pages.glob("*.html")):
+        sources = re.findall(r'<script[^>]* src="([^"?]+code\.js)', page.read_text("utf-8"))
+        assert [(page.parent / source).resolve() for source in sources] == [pages.parent / "_static" / "code.js"]
+    assert (pages.parent / "_static" / "code.js").read_text() == (book.ROOT / "book/_extensions/code.js").read_text()
+
+
 def test_a_chapter_runs_with_other_parameters(tmp_path):
     source = CHAPTERS["05-mnist"]
     before = source.read_bytes()

@@ -110,7 +110,7 @@ def test_the_scale_of_a_population():
     assert not own.comparable and own.decides.startswith("`topo train mnist-M-64-32-64 --networks 100 --iterations 400")
     assert claims.scale_of(population, 2000, 100, accuracy=99).comparable  # within three points
     assert not claims.scale_of(population, 2000, 40, accuracy=99).comparable  # too few networks
-    assert claims.scale_of(population, 500, 50, paper=(100, 500)).comparable
+    assert claims.scale_of(population, 1000, 50, paper=(100, 1000)).comparable
     timed = archive.load("early-rate-02")
     hours = timed.description["seconds"] * 100 * 70_000 / (20 * 2000) / 3600
     assert f"{hours:,.0f} hours" in claims.scale_of(timed).decides

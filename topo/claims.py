@@ -218,7 +218,8 @@ def _decides(population: Archive, networks: Whole, iterations: Whole) -> str:
     if "seconds" not in known:
         return command
     each = known["seconds"] / (population.networks * known["iterations"])
-    return f"{command}, {each * networks * iterations / 3600:,.0f} hours of a processor like ours"
+    where = "processor" if "CPU" in known["hardware"] else "accelerator"
+    return f"{command}, {each * networks * iterations / 3600:,.0f} hours of one {where} like ours,"
 
 
 def judge(chapter: str, findings: Mapping[str, Finding]) -> list[Ruling]:

@@ -18,6 +18,7 @@ from topo.figures.numbers import (
     layer_grids,
     strip,
     timeline,
+    verdict_bars,
 )
 from topo.figures.patches import circle_of_patches, patch, patch_row, rings, three_circles
 from topo.figures.style import (
@@ -102,5 +103,6 @@ __all__ = [
     "spread",
     "table",
     "trainings",
+    "verdict_bars",
     "verdict_counts",
 ]

@@ -14,17 +14,19 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
 from topo.checks import as_points
-from topo.claims import MOST, REGION, SOME, VERDICTS, Ruling
+from topo.claims import CLAIMS, MOST, REGION, SOME, VERDICTS, Ruling
 from topo.figures.style import (
     AMOUNTS,
     BLUE,
     FAINT,
+    GREEN,
     INK,
     MARKERS,
     ORANGE,
     PALETTE,
     SKY,
     WIDTH,
+    YELLOW,
     Figure,
     Labelled,
     axes_for,
@@ -215,6 +217,33 @@ def strip(groups: Labelled[Row], *, label: str, ax: Axes | None = None) -> Figur
     return ax.figure
 
 
+def verdict_bars(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> FigureBase:
+    """How many claims of each chapter have which verdict: a bar for each chapter, a part of it for each verdict.
+
+    recorded: as `topo.claims.recorded` returns them.
+    """
+    chapters = list(dict.fromkeys(claim.chapter for claim in CLAIMS.values()))
+    ax = axes_for(ax, 5.6, 0.9 + 0.3 * len(chapters))
+    start = np.zeros(len(chapters))
+    for verdict, colour in zip(VERDICTS, _VERDICT_COLOURS):
+        given = [CLAIMS[name].chapter for name, each in recorded.items() if each.verdict == verdict]
+        counts = np.array([given.count(chapter) for chapter in chapters])
+        ax.barh(range(len(chapters)), counts, left=start, height=0.7, color=colour, label=f"{verdict} ({len(given)})")
+        for row, (left, count) in enumerate(zip(start, counts)):
+            if count:
+                ax.text(left + count / 2, row, str(count), ha="center", va="center", fontsize=8, color=INK)
+        start += counts
+    ax.set_yticks(range(len(chapters)), chapters)
+    ax.set_ylim(len(chapters) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("claims")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, fontsize=7.5)
+    return ax.figure
+
+
+_VERDICT_COLOURS = (GREEN, SKY, ORANGE, YELLOW, FAINT)
+
+
 def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> FigureBase:
     """The claims that have a grid: the share of the grid in which each held, against the share of the judged halves.
 
@@ -223,7 +252,7 @@ def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> Figu
     """
     ax = axes_for(ax, 5.2, 3.4)
     places: dict[tuple[float, float], int] = {}
-    for verdict, colour, marker in zip(VERDICTS, PALETTE, MARKERS):
+    for verdict, colour, marker in zip(VERDICTS, _VERDICT_COLOURS, MARKERS):
         drawn = []
         for each in recorded.values():
             if each.verdict == verdict and each.region is not None:
@@ -237,7 +266,7 @@ def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> Figu
     ax.axvline(REGION, color=FAINT, linewidth=0.6, linestyle="--")
     ax.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.06), xlabel="share of the grid", ylabel="share of the judged halves")
     if places:
-        ax.legend(loc="lower right", fontsize=7.5)
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, fontsize=7.5)
     return ax.figure
 
 
