@@ -271,7 +271,7 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
     reasons = [f"in {held} of {tried} judged halves"]
     if trials.region is not None:
         reasons.append(f"in {trials.region:.0%} of the grid")
-    if not sure and (share >= SOME or (trials.chance or 0.0) > SURE):  # where it decides, or is plain before the correction
+    if not sure and (share >= SOME or (trials.chance or 0.0) > SURE):  # where it decides, or is plain
         reasons.append("no more than chance")
     if verdict == UNDECIDED and finding.scale.decides:
         reasons.append(f"{finding.scale.decides} would decide it")
