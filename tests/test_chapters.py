@@ -138,10 +138,29 @@ def test_its_page_shows_its_figures(pages, name):
         assert f'id="{cell.metadata["mystnb"]["figure"]["name"]}"' in page
 
 
+def test_terms_are_linked_where_a_page_first_uses_them(pages):
+    glossary, linked = (pages / "glossary.html").read_text("utf-8"), {}
+    for name in CHAPTERS:
+        page = (pages / f"{name}.html").read_text("utf-8")
+        linked[name] = re.findall(r'<a class="term[^"]*" href="glossary.html#([^"]+)">([^<]+)</a>', page)
+        anchors = [anchor for anchor, _ in linked[name]]
+        assert len(set(anchors)) == len(anchors), "a term is linked once on a page"
+        assert all(f'id="{anchor}"' in glossary for anchor in anchors)
+    assert ("term-primary-circle", "primary circle") in linked["05-mnist"]
+    assert "gains" not in {text for found in linked.values() for _, text in found}
+
+
+def test_pages_bring_the_script_that_folds_their_code(pages):
+    for page in sorted(pages.glob("*.html")):
+        sources = re.findall(r'<script[^>]* src="([^"?]+code\.js)', page.read_text("utf-8"))
+        assert [(page.parent / source).resolve() for source in sources] == [pages.parent / "_static" / "code.js"]
+    assert (pages.parent / "_static" / "code.js").read_text() == (book.ROOT / "book/_extensions/code.js").read_text()
+
+
 def test_a_chapter_runs_with_other_parameters(tmp_path):
     source = CHAPTERS["05-mnist"]
     before = source.read_bytes()
-    out = book.run_chapter(source, {"k": 100, "p": 0.2}, tmp_path / "05-mnist.ipynb")
+    out = book.run_chapter(source, {"k": 100, "p": 0.2, "draws": 19}, tmp_path / "05-mnist.ipynb")
     assert source.read_bytes() == before
     kept = {cell.id: cell for cell in cells("05-mnist")}
     ran = [cell for cell in nbformat.read(out, 4).cells if cell.id in kept and cell.cell_type == "code"]
@@ -172,7 +191,8 @@ def test_ones_own_network_and_its_report_are_named_from_where_one_is(tmp_path, m
 
 
 def test_a_chapter_trains_its_own_networks(tmp_path):
-    scale = {"networks": 4, "iterations": 60, "networks_second": 2, "k": 8, "ks_second": [10, 20], "landmarks": 20}
+    scale = {"networks": 4, "iterations": 60, "networks_second": 2, "k": 8, "ks_second": [10, 20]}
+    scale |= {"landmarks": 20, "draws": 19}
     out = book.run_chapter(
         CHAPTERS["05-mnist"], {"source": "train", "dataset": "digits", "others": [], **scale}, tmp_path / "out.ipynb"
     )

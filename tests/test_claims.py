@@ -68,6 +68,13 @@ def test_reasons_name_what_the_verdict_rests_on():
     assert "topo train" not in verdict(Finding(trials(6), SMALL)).because
 
 
+def test_chance_is_a_reason_only_where_it_decides_or_is_plain():
+    others = [Finding(trials(6, chance=0.5))] * 3  # the correction makes 0.2 of 0.05
+    for held, chance, expected in ((1, 0.05, False), (1, 0.06, True), (3, 0.05, True), (3, 0.01, False)):
+        given = verdict(Finding(trials(held, chance=chance)), others)
+        assert ("no more than chance" in given.because) == expected
+
+
 def test_what_is_missing_is_named():
     given = verdict(Finding(None, missing="the weights of VGG16"))
     assert given.verdict == claims.MISSING and given.because == "missing: the weights of VGG16"

@@ -683,16 +683,22 @@ def test_a_table_of_trainings_says_what_the_manifest_says(tmp_path):
     kernels = {1: {0: np.zeros((2, 3, 3, 1, 4)), 20: np.ones((2, 3, 3, 1, 4))}}
     chosen = Training(Architecture.parse("C(4,0,8)"), "cifar10-gray", momentum=0.9, anneal=20, hold_out=500)
     known = {**chosen.describe(), "iterations": 20, "paper": {"networks": 48, "iterations": 70_000}, "members": [0, 1]}
-    known |= {"accuracy": {"0": [0.1, 0.1], "20": [0.2, 0.3]}, "accuracy_of": "some images", "hardware": "an abacus"}
-    for name, more in (("timed", {"seconds": 9000}), ("untimed", {})):
+    known |= {
+        "accuracy": {"0": [0.1, 0.1], "20": [0.2, 0.3]},
+        "accuracy_of": "some images",
+        "hardware": "an abacus, CPU",
+    }
+    cases = {"timed": {"seconds": 9000}, "untimed": {}, "fast": {"seconds": 9000, "hardware": "1 x GPU"}}
+    for name, more in cases.items():
         archive.write(name, kernels, {**known, **more}, tmp_path)
-    table = figures.trainings({text: archive.load(text, tmp_path) for text in ("timed", "untimed")})
+    table = figures.trainings({text: archive.load(text, tmp_path) for text in cases})
     rows = dict(zip([row[0] for row in table.rows], [row[1:] for row in table.rows]))
-    assert table.header == ["", "timed", "untimed"] and rows["processor hours"] == ["2.5", "not recorded"]
+    assert table.header == ["", *cases]
+    assert rows["hours of training"] == ["2.5, on one processor", "not recorded", "2.5, on the accelerator"]
     assert rows["optimiser"][0] == "SGD, momentum 0.9" and rows["networks"][0] == "2 (paper: 48)"
     assert rows["learning rate"][0] == "0.1, along half a cosine to 0 at iteration 20"
     assert rows["accuracy in %"][0] == "25.0\N{NO-BREAK SPACE}(20.0–30.0)" and rows["accuracy of"][0] == "some images"
-    assert rows["trained by"][0] == "an abacus"
+    assert rows["trained by"][0] == "an abacus, CPU"
     assert rows["archive"][0] == f"timed, SHA-256 {archive.manifest(tmp_path)['timed']['sha256'][:12]}…"
 
 

@@ -507,6 +507,8 @@ def test_a_first_member_beyond_the_last_is_refused(first, tmp_path):
 def test_campaign_names_and_checkpoint_names():
     with pytest.raises(ValueError, match="mnist-M-64-32-64"):
         populations.plan("mnist-M-1-1-1")
+    assert populations.plan("mnist-M-64-32-64-batch-124").deep == {1000: 1}
+    assert populations.plan("mnist-M-64-32-64-batch-124", iterations=200).deep == {200: 1}
     wanted = populations.plan("mnist-M-64-32-64", networks=7, iterations=250)
     assert wanted.snapshots == (0, 50, 100, 200, 250) and wanted.networks == 7
     names = {

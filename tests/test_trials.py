@@ -134,6 +134,49 @@ def test_power_and_false_loops():
         assert np.mean([found([nothing(100) for _ in range(4)], seed) for seed in range(40)]) < 0.05
 
 
+def test_of_several_populations_the_weakest_counts():
+    def made(held, region, value):
+        return trials.Trials(np.arange(4) < held, region, 5, 0.5, value, np.arange(3.0))
+
+    several = [made(3, 0.5, 9.0), made(2, 0.75, 9.0), made(2, 0.25, 8.0), made(4, 1.0, 1.5)]
+    found = trials.weakest(several)
+    assert found.halves.sum() == 2 and found.region == 0.25
+    assert found.value == 1.5 and found.chance == 2 / 4
+    assert trials.weakest(several[:1]) is not None and trials.weakest(several[:1]).region == 0.5
+    with refused(ValueError, "one population or more"):
+        trials.weakest([])
+
+
+def test_settings_are_tried_in_every_half_and_the_first_is_judged():
+    """A statement that holds for the settings above 1 only; its statistic is how many points it is given."""
+    clouds = [noise(20 + i, i) for i in range(4)]
+
+    def statement(points, least, other):
+        assert other == "fixed"
+        return float(len(points)), least > 1
+
+    settings = [(2, "fixed"), (1, "fixed"), (3, "fixed"), (0, "fixed")]
+    found = trials.try_settings(clouds, statement, settings, draws=3, halvings=2)
+    assert found.halves.tolist() == [True] * 4 and found.region == 0.5
+    assert found.null.tolist() == [found.value] * 3 and 20 * 2 < found.value < 23 * 2
+    assert found.chance == 1 and (found.k, found.p) == (0, 1)
+    other = trials.try_settings(clouds, statement, settings[1:], draws=0, halvings=1)
+    assert other.halves.tolist() == [False] * 2 and other.chance is None
+
+
+def test_settings_halve_the_networks_as_a_grid_does():
+    clouds, seen = [np.concatenate([noise(5, i), noise(i + 1, i)]) for i in range(6)], []
+
+    def statement(points):
+        seen.append(len(points))
+        return float(len(points)), True
+
+    trials.try_settings(clouds, statement, [()], draws=0)
+    mine, seen[:] = list(seen), []
+    trials.try_out(clouds, statement, [2], [1.0], draws=0, halvings=1)
+    assert mine[:2] == seen
+
+
 def test_bad_arguments_are_refused():
     clouds, statement = [noise(20, 0), noise(20, 1)], trials.loop_of(None, LOOPS)
     with refused(ValueError, "two networks or more, not 1"):
@@ -150,3 +193,9 @@ def test_bad_arguments_are_refused():
         trials.untrained_filters(3, 0, "even")
     with pytest.raises(ValueError, match="outside"):
         trials.try_out(clouds, statement, [5], [1.5])
+    with refused(ValueError, "two networks or more, not 1"):
+        trials.try_settings(clouds[:1], statement, [()])
+    with refused(ValueError, "settings must hold one or more"):
+        trials.try_settings(clouds, statement, [])
+    with refused(ValueError, "halvings = 0"):
+        trials.try_settings(clouds, statement, [()], halvings=0)

@@ -64,13 +64,13 @@ CLAIMS: dict[str, Claim] = {
         ("mnist-one-layer", "", "Networks with one convolutional layer have the same circle."),
         ("mnist-other-networks", "", "So do the first layers of three further configurations."),
         ("mnist-second-circle", "", "The second layer's densest filters have a very weak primary circle."),
-        ("mnist-single-second", "4", "The second layer of a single network shows a shape, too."),
+        ("mnist-single-second", "4", "The second layer of a single network has the primary circle."),
         ("mnist-batch-size", "", "Minibatches of 124 images, or of 128, give the same first-layer circle."),
     ),
     **_claims(
         "06-cifar10-gray",
         "5.2.1",
-        ("gray-first-no-circle", "5", "The first layer of well-trained networks with two layers has no circle."),
+        ("gray-first-no-circle", "5", "The first layer of well-trained networks of two layers has no primary circle."),
         ("gray-one-no-circle", "5", "Nor has that of networks with one layer."),
         ("gray-two-clusters", "5", "With two layers the first layer has five clusters."),
         ("gray-one-clusters", "5", "With one layer there are five clusters, too."),
@@ -84,7 +84,7 @@ CLAIMS: dict[str, Claim] = {
     **_claims(
         "07-learning-gray",
         "5.2.1",
-        ("gray-early-circle", "8", "After 400 iterations all filters of the first layer lie on the primary circle."),
+        ("gray-early-circle", "8", "After 400 iterations the first layer, all filters of it, has the primary circle."),
         ("gray-early-broken", "8", "After 500 iterations that circle is broken."),
         ("gray-early-edges", "8", "Four straight edges are stable from 200 to 1,000 iterations."),
         ("gray-early-second", "8", "After 2,000 iterations the circle starts to appear in the second layer."),
@@ -218,7 +218,8 @@ def _decides(population: Archive, networks: Whole, iterations: Whole) -> str:
     if "seconds" not in known:
         return command
     each = known["seconds"] / (population.networks * known["iterations"])
-    return f"{command}, {each * networks * iterations / 3600:,.0f} hours of a processor like ours"
+    where = "processor" if "CPU" in known["hardware"] else "accelerator"
+    return f"{command}, {each * networks * iterations / 3600:,.0f} hours of one {where} like ours,"
 
 
 def judge(chapter: str, findings: Mapping[str, Finding]) -> list[Ruling]:
@@ -270,7 +271,7 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
     reasons = [f"in {held} of {tried} judged halves"]
     if trials.region is not None:
         reasons.append(f"in {trials.region:.0%} of the grid")
-    if not sure:
+    if not sure and (share >= SOME or (trials.chance or 0.0) > SURE):  # where it decides, or is plain
         reasons.append("no more than chance")
     if verdict == UNDECIDED and finding.scale.decides:
         reasons.append(f"{finding.scale.decides} would decide it")

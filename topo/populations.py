@@ -164,7 +164,7 @@ def plan(
         snapshots = [s for s in known.snapshots if s <= iterations]
     snapshots = check_snapshots(networks, iterations, snapshots)
     deep = {s: min(count, networks) for s, count in known.deep.items() if s in snapshots and s < iterations}
-    if deep:
+    if known.deep:
         deep[iterations] = min(known.deep[known.iterations], networks)
     changed = Training(**{**vars(known.training), **settings})
     return Plan(changed, networks, iterations, known.paper, snapshots, deep)

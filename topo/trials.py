@@ -4,7 +4,7 @@ Knows point clouds, circles and draws; must not know which claim is tried, nor w
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -43,6 +43,20 @@ class Trials(NamedTuple):
         if not len(self.null):
             return None
         return float((1 + (self.null >= self.value).sum()) / (1 + len(self.null)))
+
+
+def weakest(several: Sequence[Trials]) -> Trials:
+    """A statement about each of several populations: its trials are those of the one where it held least.
+
+    several: one or more. Returns halves and region of the population with the smallest share of halves, of equal
+    ones the one with the smallest region; and filtration, value and null of the population with the largest p-value.
+    Raises ValueError where there is none.
+    """
+    if not several:
+        raise ValueError("several must hold the trials of one population or more")
+    least = min(several, key=lambda each: (each.halves.mean(), 1.0 if each.region is None else each.region))
+    chancy = max(several, key=lambda each: each.chance or 0.0)
+    return chancy._replace(halves=least.halves, region=least.region)
 
 
 def untrained_filters(
@@ -162,6 +176,44 @@ def try_out(
     size = each[0].shape[1]
     null = [_chance(untrained_filters(n, generator, law, size), statement, k, p, at) for _ in range(draws)]
     return Trials(np.array(halves), float(np.mean(np.array(cells)[..., 1])), k, p, value, np.array(null, float))
+
+
+def try_settings(
+    clouds: CloudsLike,
+    statement: Callable[..., tuple[float, bool]],
+    settings: Sequence[Sequence[Any]],
+    draws: Whole = 99,
+    halvings: Whole = 3,
+    law: Law = "truncated normal",
+    seed: Seed = 0,
+) -> Trials:
+    """Try a statement that needs no density filtration, as of clusters, in random halves of the networks.
+
+    Nothing is chosen: every half is judged at the first of the settings, which has to be fixed beforehand. The region
+    is the share of all settings, in all halves, and the null is of the first setting, as many filters as a half.
+
+    clouds: one for each network, two or more; statement: of all points of a half and of a setting, as
+    `statement(points, *setting)`: a statistic, and whether it holds; settings: one or more; the rest as for `try_out`.
+    Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
+    """
+    each = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
+    if len(each) < 2:
+        raise ValueError(f"clouds must be those of two networks or more, not {len(each)}")
+    for name, number, low in (("draws", draws, 0), ("halvings", halvings, 1)):
+        check_whole(number, name, low)
+    if not len(settings):
+        raise ValueError("settings must hold one or more")
+    generator, answers, sizes = np.random.default_rng(seed), [], []
+    for _ in range(halvings):
+        for rows in np.array_split(generator.permutation(len(each)), 2):
+            points = np.concatenate([each[i] for i in rows])
+            answers.append([statement(points, *setting) for setting in settings])
+            sizes.append(len(points))
+    values = np.array(answers, float)
+    drawn = [untrained_filters(sizes[0], generator, law, each[0].shape[1]) for _ in range(draws)]
+    null = [statement(points, *settings[0])[0] for points in drawn]
+    halves, region = values[:, 0, 1].astype(bool), float(values[..., 1].mean())
+    return Trials(halves, region, value=float(values[0, 0, 0]), null=np.array(null, float))
 
 
 def _sample(clouds: Clouds, most: Whole, generator: np.random.Generator) -> Points:

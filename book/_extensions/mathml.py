@@ -4,7 +4,6 @@ Knows docutils' converter and Sphinx's nodes; must not know the book.
 """
 
 import re
-from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math import MathError, latex2mathml
@@ -15,10 +14,6 @@ from sphinx.util.math import get_node_equation_number
 def setup(app):
     """Register the renderer; `html_math_renderer: mathml` chooses it."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
-    app.add_css_file("page.css")
-    app.connect(
-        "builder-inited", lambda app: app.config.html_static_path.append(str(Path(__file__).with_name("page.css")))
-    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

@@ -161,13 +161,14 @@ def trainings(populations: Mapping[str, Archive]) -> Table:
 def _training_column(population: Archive) -> dict[str, str]:
     known = population.description
     accuracy, seconds = 100 * population.accuracy(), known.get("seconds")
+    where = "one processor" if "CPU" in known["hardware"] else "the accelerator"
     return {
         **in_words(known),
         "networks": f"{population.networks:,} (paper: {known['paper']['networks']:,})",
         "iterations": f"{known['iterations']:,} (paper: {known['paper']['iterations']:,})",
         "accuracy in %": spread(accuracy),
         "accuracy of": known["accuracy_of"],
-        "processor hours": "not recorded" if seconds is None else f"{seconds / 3600:,.1f}",
+        "hours of training": "not recorded" if seconds is None else f"{seconds / 3600:,.1f}, on {where}",
         "trained by": known["hardware"],
         "archive": f"{population.name}, SHA-256 {known['sha256'][:12]}…",
     }
