@@ -118,7 +118,7 @@ CLAIMS: dict[str, Claim] = {
         ("vgg-first-few", "", "VGG16's first layer has too few filters to show a structure."),
         ("vgg-primary", "14", "The primary circle is the dominant structure of VGG16's layers 2 to 12."),
         ("vgg-not-last", "14", "In its layer 13 another structure is dominant."),
-        ("vgg-strange", "14", "Layers 5, 6, 8, 11, 12 and 13 have patches without a counterpart in the Klein bottle."),
+        ("vgg-strange", "14", "Patches that are not in the Klein bottle are notable in layers 5, 6, 8, 11, 12 and 13."),
         ("vgg-nineteen", "15", "The dominant circle of VGG16's layer 13 is that of VGG19's layer 5."),
         ("vgg-unpooled", "15", "That circle closely resembles the strange one of networks without max-pooling."),
     ),
