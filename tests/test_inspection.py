@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from scipy.stats import ks_2samp
 
 from topo import inspection, pretrained, remote, spaces
 from topo.__main__ import main
-from topo.evidence import Loops
+from topo.density import densest
+from topo.evidence import STANDARD, Loops
 from topo.filters import normalize, spatial_filters
 from topo.inspection import inspect, scale, write_report
+from topo.trials import untrained_filters
 
 
 def circle_kernel(filters, side=3, noise=0.05, seed=0):
@@ -45,7 +48,7 @@ def findings(weights):
 
 def test_a_circle_is_one_loop_near_the_circle_and_random_filters_are_none(findings):
     circle, noise = findings[0].row, findings[1].row
-    assert circle["loops"] == 1 and circle["ratio"] >= 3 and circle["p_value"] == 0.05
+    assert circle["loops"] == 1 and circle["ratio"] >= 3 and circle["p_value"] == 0.01
     assert noise["loops"] == 0 and noise["p_value"] > 0.05
     assert circle["to_circle"] < 0.2 < 0.8 < noise["to_circle"]
     assert circle["to_klein_bottle"] <= circle["to_circle"] and noise["to_klein_bottle"] < noise["to_circle"]
@@ -56,7 +59,69 @@ def test_a_circle_is_one_loop_near_the_circle_and_random_filters_are_none(findin
 def test_a_random_cloud_with_as_large_a_ratio_counts_against_a_layer(weights):
     row = inspect(weights, ["a"], loops=Loops(landmarks=3), draws=3)[0].row
     assert row["ratio"] == 0  # three landmarks have no loop, in any cloud
-    assert row["p_value"] == 1
+    assert row["p_value"] == row["p_normal"] == row["p_uniform"] == row["p_corrected"] == 1 and row["draws"] == 3
+
+
+def test_the_p_value_is_the_larger_of_two_laws_and_corrected_for_the_layers_looked_at(findings):
+    a, b, c = (finding.row for finding in findings[:3])
+    assert all(row["p_value"] == max(row["p_normal"], row["p_uniform"]) for row in (a, b, c))
+    assert b["p_normal"] != b["p_uniform"]
+    assert a["p_value"] == c["p_value"] == 0.01 and a["p_corrected"] == c["p_corrected"] == 0.03
+    assert b["p_corrected"] == round(b["p_value"], 3)  # the largest of three is corrected by a factor of 1
+    assert "p_value" not in findings[3].row and "p_corrected" not in findings[3].row
+    first, *others = inspection.remarks(findings)
+    assert "99 clouds" in first and "0.01 at least" in first and "corrected for 3 layers" in first
+    assert "0.03 at least" in first and "draws or more" not in first and not others
+
+
+def test_layers_of_nearly_one_size_share_their_null(tmp_path, monkeypatch):
+    generator, drawn = np.random.default_rng(0), []
+    sizes = (862, 1000, 1200)  # from 1024 filters down to 2**9.75, and up to 2**10.25
+    np.savez(tmp_path / "a.npz", **{f"n{n}": generator.normal(size=(3, 3, 1, n)).astype(np.float32) for n in sizes})
+    untrained = inspection.untrained_filters
+
+    def counted(n, seed, law, size):
+        drawn.append((n, law, size))
+        return untrained(n, seed, law, size)
+
+    monkeypatch.setattr(inspection, "untrained_filters", counted)
+    inspection._untrained_ratios.cache_clear()
+    inspect(pretrained.read(tmp_path / "a.npz"), draws=3)
+    inspection._untrained_ratios.cache_clear()
+    assert drawn == [(1024, "normal", 9)] * 3 + [(1024, "uniform", 9)] * 3
+
+
+def test_untrained_sizes_are_few_near_and_none_too_large():
+    found = {n: inspection.untrained_size(n) for n in range(inspection.FEWEST, 30_000)}
+    assert len(set(found.values())) == 14 and max(found.values()) == inspection.MOST_UNTRAINED == 4096
+    assert all(max(size / n, n / size) < 1.2 for n, size in found.items() if n < 4096)
+    with pytest.raises(ValueError, match="filters = 0"):
+        inspection.untrained_size(0)
+
+
+def test_the_null_of_the_rounded_size_has_the_quantiles_of_that_of_the_size_itself():
+    def ratios(n, seed):
+        k, p = scale(n)
+        clouds = (untrained_filters(n, 150 * seed + draw, "normal") for draw in range(150))
+        return [STANDARD.clearest(densest(cloud, k, p))[1] for cloud in clouds]
+
+    n = 862  # as far from the sizes beside it as can be
+    own, rounded, far = ratios(n, 0), ratios(inspection.untrained_size(n), 1), ratios(128, 2)
+    assert ks_2samp(own, rounded).pvalue > 0.01 > ks_2samp(own, far).pvalue
+    assert abs(np.subtract(*np.quantile([own, rounded], 0.5, axis=1))) < 0.06
+
+
+def test_a_small_p_value_without_a_loop_is_explained(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inspection, "_untrained_ratios", lambda *arguments: [1.0] * 99)
+    found = inspect(weights, ["a", "b"])
+    circle, noise = (finding.row for finding in found)
+    assert noise["loops"] == 0 and noise["p_value"] == 0.01 and "note" not in circle
+    assert noise["note"].startswith("no loop, but a small p-value") and "factor of 3 " in noise["note"]
+    page, table = write_report(weights, found, tmp_path)
+    assert page.read_text().count("No loop, but a small p-value") == 1
+    assert [row["note"] for row in csv.DictReader(table.read_text().splitlines())] == ["", noise["note"]]
+    assert main(["inspect", str(weights.path), "--layers", "b", "--layout", "HWIO", "--out", str(tmp_path)]) == 0
+    assert f"b: {noise['note']}" in capsys.readouterr().out
 
 
 def test_distances_are_medians_over_the_core(findings):
@@ -159,9 +224,11 @@ def test_the_report_has_every_layer_and_needs_nothing_else(weights, findings, tm
     weights.missing = []
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["layer"] for row in rows] == list("abcdefg") and rows[0]["loops"] == "1" and rows[3]["skipped"]
+    assert [rows[0][name] for name in ("p_value", "p_corrected", "draws")] == ["0.01", "0.03", "99"]
     html = page.read_text()
     assert len(re.findall("<h2>", html)) == html.count("data:image/png") == 3 and "Missing from the file: z" in html
     assert "http" not in html and "no square patch" in html
+    assert "P-values compare with 99 clouds" in html and html.count("p-value 0.01, corrected 0.03") == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["layers.csv", "report.html"]
 
 
@@ -221,8 +288,9 @@ def test_without_a_file_of_vgg_the_sample_is_looked_at_and_that_is_said(tmp_path
 
 
 def test_on_the_command_line(weights, tmp_path, capsys):
-    assert main(["inspect", str(weights.path), "--layers", "a", "4", "--out", str(tmp_path)]) == 0
+    assert main(["inspect", str(weights.path), "--layers", "a", "4", "--draws", "3", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
+    assert "corrected" in shown and "3 clouds" in shown and "0.25 at least" in shown and "19 draws or more" in shown
     assert "a 1x1 kernel has no shape" in shown and str(tmp_path / "layers.csv") in shown
     assert main(["inspect", str(tmp_path / "nowhere.h5")]) == 2
     assert "nowhere.h5 is not there" in capsys.readouterr().err

@@ -183,10 +183,12 @@ def add_inspect(commands: Commands) -> None:
         ]
         out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
         say = lambda name: print(f"{shown(name)} …", file=sys.stderr)
-        findings = inspection.inspect(weights, layers, k=arguments.k, p=arguments.p, most=arguments.most, report=say)
+        given = dict(k=arguments.k, p=arguments.p, most=arguments.most, draws=arguments.draws)
+        findings = inspection.inspect(weights, layers, **given, report=say)
         if weights.note:
             print(weights.note)
         print(inspection.summary(findings))
+        print(*(f"{shown(each)}." for each in inspection.remarks(findings)), sep="\n")
         for name, why in {**inspection.skipped(findings), **weights.skipped}.items():
             print(shown(f"not looked at: {name}: {why}"))
         if weights.missing:
@@ -210,6 +212,8 @@ def add_inspect(commands: Commands) -> None:
     parser.add_argument("-p", type=float, default=0.1, help=p)
     most = "filters of a layer that are looked at, a random sample of larger layers (default: 20000)"
     parser.add_argument("--most", type=int, default=20_000, metavar="N", help=most)
+    draws = "clouds of untrained filters, of each of two laws, that each layer is compared with (default: 99)"
+    parser.add_argument("--draws", type=int, default=99, metavar="N", help=draws)
     where = "where report.html and layers.csv go (default: below _build/inspect)"
     parser.add_argument("--out", metavar="FOLDER", help=where)
     parser.set_defaults(action=action)

@@ -118,7 +118,7 @@ CLAIMS: dict[str, Claim] = {
         ("vgg-first-few", "", "VGG16's first layer has too few filters to show a structure."),
         ("vgg-primary", "14", "The primary circle is the dominant structure of VGG16's layers 2 to 12."),
         ("vgg-not-last", "14", "In its layer 13 another structure is dominant."),
-        ("vgg-strange", "14", "Layers 5, 6, 8, 11, 12 and 13 have patches without a counterpart in the Klein bottle."),
+        ("vgg-strange", "14", "Patches that are not in the Klein bottle are notable in layers 5, 6, 8, 11, 12 and 13."),
         ("vgg-nineteen", "15", "The dominant circle of VGG16's layer 13 is that of VGG19's layer 5."),
         ("vgg-unpooled", "15", "That circle closely resembles the strange one of networks without max-pooling."),
     ),
@@ -205,11 +205,15 @@ def scale_of(
     trained = iterations >= until or (accuracy is not None and reached >= accuracy - NEAR_ACCURACY)
     told = "" if accuracy is None else f", {accuracy:g} %"
     return Scale(
-        f"{networks:,} networks, {iterations:,} iterations, {reached:.1f} %",
-        f"{theirs:,} networks, {until:,} iterations{told}",
+        f"{_counted(networks)}, {iterations:,} iterations, {reached:.1f} %",
+        f"{_counted(theirs)}, {until:,} iterations{told}",
         bool(2 * networks >= theirs and trained),
         _decides(population, theirs, until),
     )
+
+
+def _counted(networks: Whole) -> str:
+    return f"{networks:,} network{'' if networks == 1 else 's'}"
 
 
 def _decides(population: Archive, networks: Whole, iterations: Whole) -> str:

@@ -8,7 +8,7 @@ import io
 import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32
 
 from topo import figures, spaces
 from topo.checks import check_fraction, check_whole, shown
+from topo.claims import SURE, holm
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
 from topo.files import write_atomically
@@ -27,17 +28,27 @@ from topo.mapper import graph_summary, mapper_graph
 from topo.persistence import bar_lengths
 from topo.pretrained import Layer, Unusable, Weights
 from topo.samples import ROWS
+from topo.trials import Law, untrained_filters
 from topo.types import Barcode, Number, Points, Whole
 
 REFERENCE = 32_768  # filters of VGG19's fifth layer, at whose rho(100, 0.1) three loops were measured
 _LEAST_CORE = 200  # points below which a barcode of 100 landmarks says little
 FEWEST = 50  # filters below which a layer is skipped
 MOST = ROWS  # filters of a layer that are looked at
+MOST_UNTRAINED = 4096  # filters of a cloud that a layer is compared with
+DRAWS = 99  # of such clouds, from each law
+LAWS: dict[str, Law] = {"p_normal": "normal", "p_uniform": "uniform"}  # of the first weights of untrained networks
 COLUMNS = (
     "layer", "kernel", "kind", "in", "out", "filters", "looked_at", "constant", "k", "p", "core", "loops", "ratio",
-    "p_value", "bars", "nodes", "components", "largest_share", "mapper_loops", "to_circle", "to_klein_bottle",
-    "random_to_circle", "random_to_klein_bottle", "skipped",
+    "p_value", "p_corrected", *LAWS, "draws", "bars", "nodes", "components", "largest_share", "mapper_loops",
+    "to_circle", "to_klein_bottle", "random_to_circle", "random_to_klein_bottle", "note", "skipped",
 )  # fmt: skip
+
+
+_STANDS_OUT = (
+    "no loop, but a small p-value: its longest bars stand out more than chance would have it, though by less than the "
+    "factor of {least:g} from which the book speaks of a loop"
+)
 
 
 class Finding(NamedTuple):
@@ -77,19 +88,25 @@ def inspect(
     resolution: Whole = 30,
     gain: Number = 3,
     most: Whole = MOST,
-    draws: Whole = 19,
+    draws: Whole = DRAWS,
     report: Callable[[str], object] | None = None,
 ) -> list[Finding]:
     """Look at the layers of a network: barcode, significance, Mapper graph, distances to circle and Klein bottle.
 
     Of a layer with more than `most` filters a random sample is looked at, the same each time (`Weights.draw`); where
-    only a sample of it is here, at most that. `loops` counts the loops; the ratio is the largest that it finds. The
-    p-value compares this ratio with those of `draws` clouds of as many
-    random filters, uniform among those of mean 0 and norm 1, at the same filtration: (1 + the number of clouds with as
-    large a ratio) / (1 + draws). Distances are medians over the core, beside those of random filters.
+    only a sample of it is here, at most that. `loops` counts the loops; the ratio is the largest that it finds.
+    Distances are medians over the core, beside those of random filters.
+
+    The null is the ratio of an untrained layer, which is looked at in the same way: `draws` clouds of filters of each
+    law in LAWS, which are those of He's and of Glorot's first weights. (Normal weights, once they are centred and of
+    norm 1, are uniform among all filters that are.) A p-value is (1 + the number of clouds with as large a ratio) /
+    (1 + draws). "p_value" is the larger of both laws', and "p_corrected" is corrected by the method of Holm for the
+    layers that are looked at: the smallest of m layers is multiplied by m. Where a layer has no loop but a p-value of
+    0.05 or less, "note" says what that means. A cloud has as many filters as the layer, rounded by `untrained_size`;
+    it serves all layers of that size.
 
     layers: names or numbers from 1, all where None; k, p: as for `scale`; resolution, gain: as for
-    `topo.mapper.mapper_graph`; most: 50 or more; draws: 1 or more; report: called with each layer's name.
+    `topo.mapper.mapper_graph`; most: 50 or more; draws: 1 or more, of each law; report: called with each layer's name.
     Returns what is found in each layer. Kernels that are no square patches of 2x2 or more, layers that cannot be read
     or that hold NaN, and layers whose filters, or whose dense core, have fewer than 50 different shapes are skipped
     with a reason.
@@ -104,7 +121,23 @@ def inspect(
         if report:
             report(layer.name)
         findings.append(_look(weights, layer, k, p, loops, resolution, gain, most, draws))
+    rows = [finding.row for finding in findings if finding.core is not None]
+    for i, corrected in holm({str(i): row["p_value"] for i, row in enumerate(rows)}).items():
+        rows[int(i)]["p_corrected"] = round(corrected, 3)
     return findings
+
+
+def untrained_size(filters: Whole) -> int:
+    """How many filters the clouds have that a layer of so many filters, one or more, is compared with.
+
+    It is the nearest power of the square root of 2, by their ratio, and no more than MOST_UNTRAINED: few sizes for any
+    number of layers, each at most a factor of 1.19 from its layer's. The ratios of the untrained depend little on their
+    number: the medians at 1,448, 2,048, 2,896, 4,096 and 10,000 filters are 1.26, 1.22, 1.18, 1.15 and 1.10, and 95 %
+    are below 1.64, 1.52, 1.41, 1.31 and 1.30. So the p-value of a layer with more than MOST_UNTRAINED is a little too
+    large, if anything.
+    """
+    check_whole(filters, "filters", 1)
+    return min(MOST_UNTRAINED, round(2 ** (round(2 * np.log2(filters)) / 2)))
 
 
 def _look(
@@ -138,19 +171,25 @@ def _look(
     points = normalize(drawn.filters)
     if (different := _different(points)) < FEWEST:
         return Finding({**row, "skipped": f"{different} different shapes among its filters, of {FEWEST} at least"})
+    size = untrained_size(len(points))
+    null_k, null_p = scale(size, k, p)
     k, p = scale(len(points), k, p)
     core = densest(points, k, p)
     if (different := _different(core)) < FEWEST:
         return Finding({**row, "skipped": f"{different} different shapes in its dense core, of {FEWEST} at least"})
     bars = loops.barcode(core)
     count, ratio = loops.count(bars), loops.clearest(bars)[1]
-    null = np.array(_random_ratios(*points.shape, k, p, loops, draws))
+    chances = {
+        name: _chance(ratio, _untrained_ratios(law, size, points.shape[1], null_k, null_p, loops, draws))
+        for name, law in LAWS.items()
+    }
+    p_value = max(chances.values())
     varying = np.ptp(core, axis=0) > 1e-6 * np.abs(core).max()  # such as a masked pixel's: VNE divides by the variance
     graph = mapper_graph(core[:, varying], resolution, gain)
     summary = graph_summary(graph)
     row |= {
         "k": k, "p": p, "core": len(core), "loops": count, "ratio": round(ratio, 2),
-        "p_value": round((1 + (null >= ratio).sum()) / (1 + draws), 3),
+        "p_value": p_value, **chances, "draws": draws,
         "bars": " ".join(f"{each:.2f}" for each in bar_lengths(bars, 1)[:5]),
         "nodes": summary["nodes"], "components": summary["components"],
         "largest_share": round(summary["largest_share"], 3), "mapper_loops": summary["loops"],
@@ -158,6 +197,8 @@ def _look(
     by_chance = _random_distances(height)
     for name, each in _distances(core, height).items():
         row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(by_chance[name], 3)}
+    if not count and p_value <= SURE:
+        row["note"] = _STANDS_OUT.format(least=loops.least)
     return Finding(row, core, bars, graph)
 
 
@@ -166,10 +207,14 @@ def _different(points: Points) -> int:
     return len(np.unique(np.round(points, 4) + 0.0, axis=0))  # -0.0 + 0.0 is 0.0
 
 
-@lru_cache
-def _random_ratios(n: int, dim: int, k: Whole, p: Number, loops: Loops, draws: Whole) -> list[float]:
-    """The largest ratios of the dense cores of `draws` clouds of n random filters."""
-    return [loops.clearest(densest(_random_filters(n, dim, seed), k, p))[1] for seed in range(draws)]
+@cache
+def _untrained_ratios(law: Law, n: int, dim: int, k: Whole, p: Number, loops: Loops, draws: Whole) -> list[float]:
+    """The largest ratios of the dense cores of `draws` clouds of n filters of untrained networks."""
+    return [loops.clearest(densest(untrained_filters(n, seed, law, dim), k, p))[1] for seed in range(draws)]
+
+
+def _chance(value: float, null: Sequence[float]) -> float:
+    return round((1 + sum(each >= value for each in null)) / (1 + len(null)), 4)
 
 
 def _random_filters(n: int, dim: int, seed: int) -> Float32[np.ndarray, "n dim"]:
@@ -254,7 +299,7 @@ def summary(findings: Sequence[Finding]) -> figures.Table:
     """
     columns = {
         "layer": "layer", "filters": "filters", "k": "k", "p": "p",
-        "loops": "loops", "ratio": "ratio", "p-value": "p_value",
+        "loops": "loops", "ratio": "ratio", "p-value": "p_value", "corrected": "p_corrected",
         "to circle": "to_circle", "to Klein bottle": "to_klein_bottle",
     }  # fmt: skip
     looked_at = [finding.row for finding in findings if finding.core is not None]
@@ -262,6 +307,23 @@ def summary(findings: Sequence[Finding]) -> figures.Table:
         columns["kind"] = "kind"
     values = ([row.get(key, "") for key in columns.values()] for row in looked_at)
     return figures.table(columns, [[shown(each) if isinstance(each, str) else each for each in row] for row in values])
+
+
+def remarks(findings: Sequence[Finding]) -> list[str]:
+    """What to know when reading p-values of the findings: one sentence on all layers, and one on each with a note."""
+    rows = [finding.row for finding in findings if finding.core is not None]
+    if not rows:
+        return []
+    draws, layers = rows[0]["draws"], len(rows)
+    least, corrected = 1 / (1 + draws), min(1.0, layers / (1 + draws))
+    many = "1 layer" if layers == 1 else f"{layers} layers"
+    one = (
+        f"p-values compare with {draws} clouds of untrained filters, normal and uniform, and are {least:.2g} at least; "
+        f"corrected for {many} by the method of Holm they are {corrected:.2g} at least"
+    )
+    if corrected > SURE:
+        one += f", so that {int(np.ceil(layers / SURE)) - 1} draws or more are needed for {SURE:g}"
+    return [one, *(f"{row['layer']}: {row['note']}" for row in rows if "note" in row)]
 
 
 def skipped(findings: Sequence[Finding]) -> dict[str, str]:
@@ -289,11 +351,13 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
         text = (
             f"{row['filters']:,} filters of {row['kernel']}{sample}{kind}, "
             f"{row['core']:,} in the dense core at k = {row['k']} and p = {row['p']:g}. "
-            f"Loops: {row['loops']}; ratio {row['ratio']}, p-value {row['p_value']}. "
+            f"Loops: {row['loops']}; ratio {row['ratio']}, p-value {row['p_value']}, corrected {row['p_corrected']}. "
             f"Median distance to the primary circle {row['to_circle']} (random filters {row['random_to_circle']})"
         )
         if "to_klein_bottle" in row:
             text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
+        if "note" in row:
+            text += f". {row['note'].capitalize()}"
         image = b64encode(picture(finding)._repr_png_()).decode()
         sections.append(
             f"<h2>{escape(shown(row['layer']))}</h2>\n<p>{escape(text)}.</p>\n"
@@ -301,12 +365,14 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
         )
     note = f"<p>{escape(weights.note)}.</p>" if weights.note else ""
     missing = f"<p>Missing from the file: {escape(shown(', '.join(weights.missing)))}.</p>" if weights.missing else ""
+    about = "".join(f"<p>{escape(shown(each[0].upper() + each[1:]))}.</p>" for each in remarks(findings)[:1])
     left_out = {**skipped(findings), **weights.skipped}
     others = "".join(f"<li>{escape(shown(name))}: {escape(shown(why))}</li>" for name, why in left_out.items())
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(shown(weights.path.name))}</title>'
         f"<style>{_STYLE}</style>\n"
-        f"<h1>{escape(shown(weights.path.name))}</h1>\n{note}\n{summary(findings)._repr_html_()}\n{missing}"
+        f"<h1>{escape(shown(weights.path.name))}</h1>\n{note}\n{summary(findings)._repr_html_()}\n"
+        f"{about}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
         + "\n</html>\n"
