@@ -192,7 +192,7 @@ def test_ones_own_network_and_its_report_are_named_from_where_one_is(tmp_path, m
 
 def test_a_chapter_trains_its_own_networks(tmp_path):
     scale = {"networks": 4, "iterations": 60, "networks_second": 2, "k": 8, "ks_second": [10, 20]}
-    scale |= {"landmarks": 20, "draws": 19}
+    scale |= {"landmarks": 20, "draws": 19, "other_batch": ""}
     out = book.run_chapter(
         CHAPTERS["05-mnist"], {"source": "train", "dataset": "digits", "others": [], **scale}, tmp_path / "out.ipynb"
     )

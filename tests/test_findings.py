@@ -111,6 +111,19 @@ def test_trained_on_gray_images_the_first_layer_has_clusters_and_untrained_it_ha
     assert ((means @ spaces.primary_circle([0, np.pi]).T).max(axis=0) > 0.9).all()  # both vertical edges
 
 
+def test_well_trained_on_gray_images_the_first_layer_has_lines_and_the_second_edges_in_every_direction():
+    name = "cifar-gray-C-64-32-64-trained"
+    assert archive.load(name).accuracy(8000).mean() > 0.74 and LOOPS.ratio(core(name)) < 3
+    lines = np.concatenate([circle for circle in spaces.secondary_circles([0, np.pi])])
+    nearest = (clusters(name) @ lines.T).max(axis=0).reshape(2, 2).max(axis=1)  # dark or bright, vertical, horizontal
+    assert (nearest > 0.9).all()
+    second = points(name, 2, 8000)
+    dense = density.densest(second, evidence.scaled_k(200, len(second), 12 * 2048), 0.05)
+    assert np.median(spaces.primary_energy(dense)) > 0.6
+    holes = {circle: each.holes for circle, each in spaces.on_circles(dense, spaces.circles()).items()}
+    assert holes["primary"] < min(holes["vertical"], holes["horizontal"])
+
+
 def test_the_diagonals_are_of_the_networks_with_one_layer():
     diagonals = spaces.klein_bottle([np.pi / 4, -np.pi / 4], 0)
     two, one = ((clusters(name) @ diagonals.T).max(axis=0) for name in (GRAY, GRAY_ONE))

@@ -129,7 +129,7 @@ def test_power_and_false_loops():
         ring = spaces.primary_circle(generator.uniform(0, np.pi, n)) + 0.15 * generator.standard_normal((n, 9))
         return filters.normalize(ring)
 
-    assert np.mean([found(networks(4, 150, seed), seed) for seed in range(40)]) > 0.95
+    assert np.mean([found(networks(4, 200, seed), seed) for seed in range(40)]) > 0.95
     for nothing in (lambda n: noise(n, generator), clumps, arc):
         assert np.mean([found([nothing(100) for _ in range(4)], seed) for seed in range(40)]) < 0.05
 

@@ -205,11 +205,15 @@ def scale_of(
     trained = iterations >= until or (accuracy is not None and reached >= accuracy - NEAR_ACCURACY)
     told = "" if accuracy is None else f", {accuracy:g} %"
     return Scale(
-        f"{networks:,} networks, {iterations:,} iterations, {reached:.1f} %",
-        f"{theirs:,} networks, {until:,} iterations{told}",
+        f"{_counted(networks)}, {iterations:,} iterations, {reached:.1f} %",
+        f"{_counted(theirs)}, {until:,} iterations{told}",
         bool(2 * networks >= theirs and trained),
         _decides(population, theirs, until),
     )
+
+
+def _counted(networks: Whole) -> str:
+    return f"{networks:,} network{'' if networks == 1 else 's'}"
 
 
 def _decides(population: Archive, networks: Whole, iterations: Whole) -> str:
