@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from html import escape
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ COLUMNS = (
 
 
 _STANDS_OUT = (
-    "no loop, but a small p-value: its longest bars stand out more than chance would have it, though by less than the "
+    "no loop, but a small p-value: the longest bars stand out more than chance would have it, though by less than the "
     "factor of {least:g} from which the book speaks of a loop"
 )
 
@@ -310,20 +311,28 @@ def summary(findings: Sequence[Finding]) -> figures.Table:
 
 
 def remarks(findings: Sequence[Finding]) -> list[str]:
-    """What to know when reading p-values of the findings: one sentence on all layers, and one on each with a note."""
+    """What to know when reading the p-values of findings.
+
+    Returns a sentence on all layers, then one for each note with the names of the layers that have it; none where no
+    layer was looked at. They begin small and end without a stop.
+    """
     rows = [finding.row for finding in findings if finding.core is not None]
     if not rows:
         return []
     draws, layers = rows[0]["draws"], len(rows)
     least, corrected = 1 / (1 + draws), min(1.0, layers / (1 + draws))
-    many = "1 layer" if layers == 1 else f"{layers} layers"
-    one = (
-        f"p-values compare with {draws} clouds of untrained filters, normal and uniform, and are {least:.2g} at least; "
-        f"corrected for {many} by the method of Holm they are {corrected:.2g} at least"
+    all_layers = (
+        f"p-values compare with {draws} clouds of untrained filters of each of two laws, normal and uniform, and are "
+        f"{least:.2g} at least; corrected for {layers} layer{'s' * (layers > 1)} by the method of Holm they are "
+        f"{corrected:.2g} at least"
     )
     if corrected > SURE:
-        one += f", so that {int(np.ceil(layers / SURE)) - 1} draws or more are needed for {SURE:g}"
-    return [one, *(f"{row['layer']}: {row['note']}" for row in rows if "note" in row)]
+        all_layers += f", so that {ceil(layers / SURE) - 1:,} draws or more are needed for {SURE:g}"
+    noted: dict[str, list[str]] = {}
+    for row in rows:
+        if "note" in row:
+            noted.setdefault(row["note"], []).append(row["layer"])
+    return [all_layers, *(f"{', '.join(names)}: {note}" for note, names in noted.items())]
 
 
 def skipped(findings: Sequence[Finding]) -> dict[str, str]:
