@@ -60,6 +60,18 @@ def test_the_rule(held, region, chance, expected):
     assert verdict(small).verdict == (claims.UNDECIDED if expected == claims.NOT else expected)
 
 
+def test_an_absence_is_undecided_where_the_scale_is_not_the_papers():
+    absent = {name for name, claim in CLAIMS.items() if claim.absence and claim.chapter == "06-cifar10-gray"}
+    assert len(absent) == 3 and all(re.search(r"\bno(ne|r)?\b", CLAIMS[name].statement, re.I) for name in absent)
+    for scale in (Scale(), SMALL):
+        every = {
+            name: Finding(trials(6, chance=None), scale) for name, claim in CLAIMS.items() if claim.chapter[:2] == "06"
+        }
+        for each in judge("06-cifar10-gray", every):
+            undecided = scale == SMALL and each.claim in absent
+            assert each.verdict == (claims.UNDECIDED if undecided else claims.REPRODUCED)
+
+
 def test_reasons_name_what_the_verdict_rests_on():
     given = verdict(Finding(trials(1, region=0.125, chance=0.3), SMALL))
     assert "in 1 of 6 judged halves" in given.because and "in 12% of the grid" in given.because

@@ -30,6 +30,8 @@ def rule(each):
     """The book's rule once more, as the glossary says it."""
     if not each.tried:
         return claims.MISSING
+    if CLAIMS[each.claim].absence and not each.scale.comparable:
+        return claims.UNDECIDED
     beyond_chance = each.corrected is None or each.corrected <= 0.05
     if beyond_chance and each.held / each.tried >= 2 / 3 and (each.region is None or each.region >= 1 / 4):
         return claims.REPRODUCED

@@ -32,17 +32,22 @@ class Claim:
     """A claim of the paper that a computation can answer.
 
     section, figure: where the paper makes it, figure "" where it shows none. statement: the claim in our words.
-    chapter: the one that answers it.
+    chapter: the one that answers it. absence: whether it is that something is not there, which fewer or less trained
+    networks than the paper's cannot show.
     """
 
     section: str
     figure: str
     statement: str
     chapter: str
+    absence: bool = False
+
+
+_ABSENT = {"gray-first-no-circle", "gray-one-no-circle", "gray-one-no-lines", "vgg-first-few"}
 
 
 def _claims(chapter: str, section: str, *claims: tuple[str, str, str]) -> dict[str, Claim]:
-    return {name: Claim(section, figure, statement, chapter) for name, figure, statement in claims}
+    return {name: Claim(section, figure, text, chapter, name in _ABSENT) for name, figure, text in claims}
 
 
 CLAIMS: dict[str, Claim] = {
@@ -233,8 +238,8 @@ def judge(chapter: str, findings: Mapping[str, Finding]) -> list[Ruling]:
     SURE or less after Holm's correction for the claims of the chapter; the statement held in MOST of the judged halves,
     each at the filtration that the other half chose; and it held in a REGION of the grid. It is **reproduced in part**
     where the first holds and the statement held in SOME of the halves. Otherwise it is **not reproduced**, or
-    **undecided at this scale** where ours is not comparable. Claims without a null, such as that something is absent,
-    are judged by halves and region alone.
+    **undecided at this scale** where ours is not comparable. Claims without a null are judged by halves and region
+    alone; that something is absent is undecided wherever ours is not comparable.
 
     findings: one for each claim of the chapter in CLAIMS. Raises ValueError where claims are missing, or of another
     chapter.
@@ -270,7 +275,7 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
     share, sure = held / tried, corrected is None or corrected <= SURE
     wide = trials.region is None or trials.region >= REGION
     verdict = NOT if finding.scale.comparable else UNDECIDED
-    if sure and share >= SOME:
+    if sure and share >= SOME and not (CLAIMS[name].absence and verdict == UNDECIDED):
         verdict = REPRODUCED if share >= MOST and wide else IN_PART
     reasons = [f"in {held} of {tried} judged halves"]
     if trials.region is not None:
