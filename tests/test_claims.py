@@ -152,7 +152,7 @@ def test_rulings_survive_a_notebook(tmp_path):
 def test_tables_of_all_claims():
     given = verdict(Finding(trials(4), SMALL))
     every, counts = figures.all_claims({given.claim: given}), figures.verdict_counts({given.claim: given})
-    assert len(every.rows) == len(CLAIMS) and sum(row[2] == "not judged" for row in every.rows) == len(CLAIMS) - 1
+    assert len(every.rows) == len(CLAIMS) and sum(row[1] == "not judged" for row in every.rows) == len(CLAIMS) - 1
     assert '<a href="07-learning-gray.html#verdicts">reproduced</a>' in every._repr_html_()
     assert counts.rows[-1] == ["all", "1", "0", "0", "0", "0"]
 

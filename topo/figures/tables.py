@@ -200,14 +200,16 @@ def all_claims(recorded: Mapping[str, Ruling]) -> Table:
     rows: list[list[str]] = []
     for name, claim in CLAIMS.items():
         place = f"{claim.section}, Figure {claim.figure}" if claim.figure else claim.section
-        rows.append([place, claim.statement])
+        rows.append([f"{place}: {claim.statement}"])
         if (given := recorded.get(name)) is None:
-            rows[-1] += ["not judged", *[""] * 6]
+            rows[-1] += ["not judged", *[""] * 4]
             continue
-        verdict, *measured = _measured(given)
-        rows[-1] += [Link(verdict, f"{claim.chapter}.html#verdicts"), *measured, given.scale.ours, given.scale.paper]
-    header = ["section", "the paper says", "verdict", "because", "measured", "untrained", "p (corrected)"]
-    return table([*header, "ours", "the paper's"], rows)
+        verdict, because, value, null, chance = _measured(given)
+        scale = f"{given.scale.ours} / {given.scale.paper}"
+        measured = f"{value} ({null})" if null else value
+        rows[-1] += [Link(verdict, f"{claim.chapter}.html#verdicts"), because, measured, chance, scale]
+    header = ["section and claim", "verdict", "because", "measured (untrained)", "p (corrected)", "ours / the paper's"]
+    return table(header, rows)
 
 
 def verdict_counts(recorded: Mapping[str, Ruling]) -> Table:
