@@ -297,11 +297,11 @@ def test_on_the_command_line(weights, tmp_path, capsys):
 
 
 def test_an_archive_of_the_book_is_a_network_too():
-    weights = pretrained.obtain("cifar-gray-C-64-32-64-long")
-    assert [layer.shape for layer in weights.layers] == [(3, 3, 1, 64), (3, 3, 64, 32)]
+    weights = pretrained.obtain("cifar-color-C-64-32-64-long")
+    assert [layer.shape for layer in weights.layers] == [(3, 3, 3, 64), (3, 3, 64, 32)]
     (finding,) = inspect(weights, [2], draws=2)
     assert finding.row["filters"] == 2048 and finding.row["to_circle"] < finding.row["random_to_circle"]
     with pytest.raises(ValueError, match="iteration = 5, but 'vgg16' is no archive"):
         pretrained.obtain("vgg16", 5)
-    before = pretrained.obtain("cifar-gray-C-64-32-64-long", 0)
+    before = pretrained.obtain("cifar-color-C-64-32-64-long", 0)
     assert not np.allclose(before.kernel(1), weights.kernel(1))

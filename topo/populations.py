@@ -105,9 +105,6 @@ POPULATIONS = {
     "cifar-color-C-48-32-64-unpooled": _plan(
         "C(48,32,64)", "cifar10", 24, 1500, (82, 30_000), _CIFAR, max_pooling=False
     ),
-    "cifar-gray-C-64-32-64-long": _plan(
-        "C(64,32,64)", "cifar10-gray", 1, 30_000, (1, 60_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)
-    ),
     "cifar-color-C-64-32-64-long": _plan(
         "C(64,32,64)", "cifar10", 1, 30_000, (1, 50_000), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)
     ),
