@@ -8,7 +8,7 @@ from topo.claims import CLAIMS
 
 VARIANTS = {
     "01-introduction": {"n_patches": 4000, "draws": 20},
-    "03-mapper": {"networks": 20, "draws": 3},
+    "03-mapper": {"networks": 20, "resolutions_lens": [20]},
     "05-mnist": {"networks": 12, "k": 24, "networks_second": 4, "others": ["mnist-M-64-0-64"], "draws": 19},
     "06-cifar10-gray": {"networks": 4, "ks_peaks": [100], "draws": 1, "chances": 5, "most": 1000},
     "07-learning-gray": {
