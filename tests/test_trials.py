@@ -93,6 +93,17 @@ def test_the_judged_half_did_not_choose():
     assert seen == [10, 30] * 4 + [30, 30]
 
 
+def test_few_draws_are_made_where_the_null_decides_nothing():
+    clouds = [noise(20, seed) for seed in range(4)]
+    always, never = lambda core: (1.0, True), lambda core: (1.0, False)
+    for statement, expected in ((always, 7), (never, 2)):
+        found = trials.try_out(clouds, statement, [5], [0.5], draws=7, halvings=1, few=2)
+        assert len(found.null) == expected
+    whole = trials.try_out(clouds, trials.loop_of(None, LOOPS), [5], [0.5], draws=7, halvings=1)
+    part = trials.try_out(clouds, trials.loop_of(None, LOOPS), [5], [0.5], draws=7, halvings=1, few=2)
+    assert np.array_equal(part.null, whole.null[:2]) and np.array_equal(part.halves, whole.halves)
+
+
 def test_a_large_half_is_sampled():
     clouds = [noise(300, seed) for seed in range(2)]
     found = trials.try_out(clouds, lambda core: (float(len(core)), True), [5], [0.5], draws=1, halvings=1, most=100)

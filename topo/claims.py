@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from topo.archive import Archive
-from topo.trials import Trials
+from topo.trials import SOME, Trials
 from topo.types import Number, Whole
 
 REPRODUCED, IN_PART, NOT = "reproduced", "reproduced in part", "not reproduced"
@@ -20,7 +20,7 @@ UNDECIDED, MISSING = "undecided at this scale", "not computable here"
 VERDICTS = (REPRODUCED, IN_PART, NOT, UNDECIDED, MISSING)
 
 SURE = 0.05  # the corrected p-value up to which a claim stands against chance
-MOST, SOME = 2 / 3, 1 / 3  # shares of the judged halves
+MOST = 2 / 3  # of the judged halves, for a claim that is reproduced; SOME for one that is so in part
 REGION = 1 / 4  # share of the grid's cells
 NEAR_ACCURACY = 3.0  # points of accuracy within which networks count as trained like the paper's
 

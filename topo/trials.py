@@ -19,6 +19,8 @@ from topo.types import Clouds, CloudsLike, Number, Points, Seed, Whole
 Statement = Callable[[Points], tuple[float, bool]]  # of a dense core: a statistic, and whether the statement holds
 Law = Literal["normal", "truncated normal", "uniform"]
 
+SOME = 1 / 3  # share of the judged halves below which the null changes no verdict
+
 
 class Trials(NamedTuple):
     """How often a statement held, and how its statistic compares with chance.
@@ -127,6 +129,7 @@ def try_out(
     most: Whole = 8192,
     law: Law = "truncated normal",
     seed: Seed = 0,
+    few: Whole | None = None,
 ) -> Trials:
     """Try a statement in random halves of the networks, at the density filtrations of a grid.
 
@@ -137,14 +140,13 @@ def try_out(
     clouds: one for each network, two or more; ks: for all points together, scaled to what is looked at by `scaled_k`;
     ps: fractions. draws: of the null; 0 where chance is no alternative, as for what the untrained have, too.
     halvings: how many times the networks are halved, 1 or more; most: points of a half that are looked at, a random
-    sample of larger ones; law: of the null; seed: of all that is drawn.
+    sample of larger ones; law: of the null; seed: of all that is drawn. few: draws of the null where the statement held
+    in less than SOME of the judged halves, which saves time; as many as `draws` where None.
     Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
     """
-    each = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
-    if len(each) < 2:
-        raise ValueError(f"clouds must be those of two networks or more, not {len(each)}")
-    for name, number, low in (("draws", draws, 0), ("halvings", halvings, 1), ("most", most, 2)):
-        check_whole(number, name, low)
+    each = _networks(clouds, draws, halvings)
+    check_whole(most, "most", 2)
+    check_whole(0 if few is None else few, "few", 0)
     if not len(ks) or not len(ps):
         raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
     generator, total = np.random.default_rng(seed), sum(map(len, each))
@@ -174,6 +176,8 @@ def try_out(
     assert first is not None
     k, p, value, n = first
     size = each[0].shape[1]
+    if few is not None and np.mean(halves) < SOME:
+        draws = few
     null = [_chance(untrained_filters(n, generator, law, size), statement, k, p, at) for _ in range(draws)]
     return Trials(np.array(halves), float(np.mean(np.array(cells)[..., 1])), k, p, value, np.array(null, float))
 
@@ -196,11 +200,7 @@ def try_settings(
     `statement(points, *setting)`: a statistic, and whether it holds; settings: one or more; the rest as for `try_out`.
     Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
     """
-    each = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
-    if len(each) < 2:
-        raise ValueError(f"clouds must be those of two networks or more, not {len(each)}")
-    for name, number, low in (("draws", draws, 0), ("halvings", halvings, 1)):
-        check_whole(number, name, low)
+    each = _networks(clouds, draws, halvings)
     if not len(settings):
         raise ValueError("settings must hold one or more")
     generator, answers, sizes = np.random.default_rng(seed), [], []
@@ -214,6 +214,15 @@ def try_settings(
     null = [statement(points, *settings[0])[0] for points in drawn]
     halves, region = values[:, 0, 1].astype(bool), float(values[..., 1].mean())
     return Trials(halves, region, value=float(values[0, 0, 0]), null=np.array(null, float))
+
+
+def _networks(clouds: CloudsLike, draws: Whole, halvings: Whole) -> list[Points]:
+    each = [as_points(cloud, f"cloud {i}") for i, cloud in enumerate(clouds)]
+    if len(each) < 2:
+        raise ValueError(f"clouds must be those of two networks or more, not {len(each)}")
+    check_whole(draws, "draws", 0)
+    check_whole(halvings, "halvings", 1)
+    return each
 
 
 def _sample(clouds: Clouds, most: Whole, generator: np.random.Generator) -> Points:
