@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from topo import archive, campaign, checkpoints, datasets, populations, recipes, training
+from topo import archive, campaign, checkpoints, datasets, populations, recipes, spaces, starts, training
 from topo.notation import Architecture
 
 SMALL = dict(architecture="M(8,4,16)", iterations=20, snapshots=(0, 10), dataset="digits", batch=32)
@@ -197,6 +198,50 @@ def test_images_that_are_held_out_are_never_trained_on_and_give_the_accuracy():
     assert wanted.describe()["hold_out"] == 300
 
 
+def test_a_network_learns_from_the_first_images_only():
+    digits = datasets.digits()
+    few = training.Training(Architecture.parse("M(8,0,0)"), "digits", 32, images=96)
+    other = digits._replace(train_images=np.concatenate([digits.train_images[:96], digits.train_images[96:] ^ 255]))
+    first, second = (training.Trainer(few, data) for data in (digits, other))
+    kernels = [each.kernels(each.advance(each.initial([0]), [0], 0, 7))[1] for each in (first, second)]
+    np.testing.assert_array_equal(*kernels)
+    all_images = training.Trainer(dataclasses.replace(few, images=0))
+    assert not np.array_equal(kernels[0], all_images.kernels(all_images.advance(all_images.initial([0]), [0], 0, 7))[1])
+
+
+@pytest.mark.parametrize("text, settings", [("M(16,4,8)", {}), ("C(16,0,8)", dict(crop=6, momentum=0.9))])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_first_layer_can_begin_with_chosen_filters_and_keep_them(text, settings, fixed):
+    usual, chosen = (
+        training.Trainer(
+            training.Training(Architecture.parse(text), "digits", 32, first=first, fixed=fixed, **settings)
+        )
+        for first in ("", "primary circle")
+    )
+    plain, states = usual.initial([0, 1]), chosen.initial([0, 1])
+    np.testing.assert_array_equal(plain.params["params"]["dense"]["kernel"], states.params["params"]["dense"]["kernel"])
+    filters = chosen.kernels(states)[1].transpose(0, 4, 3, 1, 2).reshape(2, 16, 9)
+    means = (usual.kernels(plain)[1] ** 2).sum((1, 2)).mean((1, 2))
+    np.testing.assert_allclose((filters**2).sum(2), np.repeat(means[:, None], 16, 1), rtol=1e-5)
+    assert spaces.primary_energy(filters.reshape(-1, 9)).min() > 0.999
+    assert len(np.unique(filters.round(6), axis=1)[0]) > 8 and not np.allclose(filters[0], filters[1])
+    before, bias = chosen.kernels(states)[1], np.array(states.params["params"]["conv1"]["bias"])
+    later = chosen.advance(states, [0, 1], 0, 3)
+    assert np.array_equal(before, chosen.kernels(later)[1]) == fixed
+    assert not np.array_equal(bias, later.params["params"]["conv1"]["bias"])
+
+
+def test_chosen_filters_are_centred_have_norm_1_and_come_from_what_is_named():
+    every = {name: starts.starting_filters(name) for name in (*starts.STARTS, "mnist-M-64-32-64-batch-124")}
+    for filters in every.values():
+        assert filters.dtype == np.float32
+        np.testing.assert_allclose(filters.mean(1), 0, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(filters, axis=1), 1, atol=1e-6)
+    assert spaces.distance_to(every["Klein bottle"], spaces.klein_bottle_grid()).max() < 1e-6
+    assert np.median(spaces.distance_to(every["random"], spaces.klein_bottle_grid())) > 0.4
+    assert len(every["mnist-M-64-32-64-batch-124"]) == 20 * 64
+
+
 def letters(classes):
     """Digits under fifteen labels, for what a data set with more than ten classes does."""
     digits = datasets.digits()
@@ -255,6 +300,9 @@ def test_what_the_paper_leaves_open_is_the_familys_own():
         ),
         ("D(8)", {}, "random 32 x 32, after 4 zeros around it, flipped half of the time, standardised"),
         ("C(8,4,16)", dict(max_pooling=False), "C(8,4,16), without max-pooling"),
+        ("C(8,4,16)", dict(images=500), "the first 500"),
+        ("C(8,4,16)", dict(first="random", fixed=True), "begins with filters of random, which stay"),
+        ("C(8,4,16)", dict(fixed=True), "begins with independent weights, which stay"),
     ],
 )
 def test_a_recipe_is_told_in_words(text, settings, words):
@@ -359,6 +407,10 @@ def test_any_chunking_in_worker_processes_gives_the_same_population(population, 
         (dict(momentum=1.0, optimizer="sgd"), "momentum = 1.0"),
         (dict(momentum=0.9), "momentum = 0.9"),
         (dict(hold_out=1480), "batch = 32 is not allowed: digits has 1500 training images, of which 1480 are held out"),
+        (dict(images=31), "images = 31 is not allowed: 0, or from batch = 32 on, and digits has 1500 training images"),
+        (dict(images=1401, hold_out=100), "images = 1401 .* 1500 training images, of which 100 are held out"),
+        (dict(first="circle"), "first = 'circle' is not one of random, primary circle, Klein bottle, nor the name"),
+        (dict(architecture="M(0,4,8)", fixed=True), r"fixed = True are not allowed: M\(0,4,8\) has no first layer"),
         (dict(l2=-1.0), "l2 = -1.0"),
         (dict(crop=9), "crop = 9 is not allowed: the images of digits are 8 x 8"),
         (dict(optimizer="lion"), "optimizer = 'lion' is not one of adam, sgd"),
@@ -518,12 +570,17 @@ def test_campaign_names_and_checkpoint_names():
 
 
 def test_every_population_of_the_campaign_can_be_built_and_names_its_own_snapshots():
+    built = set()
     for name, goal in populations.POPULATIONS.items():
         assert goal.iterations in goal.snapshots and goal.snapshots[0] == 0, name
         for layer in goal.training.architecture.layers:
             assert set(goal.kept(layer)) <= set(goal.snapshots) and max(goal.kept(layer)) == goal.iterations
         small = populations.plan(name, networks=1, iterations=100)
         assert set(small.kept(2)) <= {0, 100} | set(goal.snapshots) and set(small.kept(2).values()) == {1}
+        alike = training.measurement_key(goal.training), goal.training.first
+        if alike in built:
+            continue
+        built.add(alike)
         trainer = training.Trainer(goal.training, datasets.stand_in(goal.training.dataset))
         assert jax.eval_shape(lambda: trainer.initial([0, 1])).loss.shape == (2,)  # noqa: B023
 
@@ -555,6 +612,49 @@ def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, mon
         and campaign._cost(0.1, 2, (100, 1000), (40, 1000)) == 0
     )
     assert campaign._cost(0.1, 2, (0, 0), (1, 100)) == pytest.approx(10)
+
+
+def test_a_population_that_the_paper_has_not_is_listed_and_kept_without_its_scale(population, tmp_path, monkeypatch):
+    chosen = training.Training(Architecture.parse("M(8,4,16)"), "digits", 32, first="random")
+    ours = populations.Plan(chosen, 4, 20, None, (0, 10, 20), last_only=True)
+    monkeypatch.setattr(campaign, "POPULATIONS", {"ours": ours})
+    populations.keep("ours", ours, population, tmp_path)
+    (row,) = campaign.listing(["ours"], tmp_path, workers=1)
+    assert (row["archived"], row["the paper's"], row["left to the paper's"]) == ("4 x 20", "none", "none")
+    kept = archive.load("ours", tmp_path)
+    assert kept.iterations(1) == kept.iterations(2) == [20] and "paper" not in kept.description
+    np.testing.assert_allclose(kept.accuracy(10), population.accuracy[10], atol=1e-4)
+    assert populations.members_held("ours", ours, tmp_path) == 4
+
+
+def test_trainings_that_differ_in_their_recipe_only_are_timed_once(monkeypatch):
+    timed = []
+    monkeypatch.setattr(campaign, "dask_client", lambda workers, scheduler: nullcontext(Here(timed)))
+    monkeypatch.setattr(campaign, "accelerated", lambda: False)
+    first, second = (
+        training.Training(Architecture.parse("C(8,0,8)"), "digits", crop=6, learning_rate=r) for r in (1, 2)
+    )
+    other = training.Training(Architecture.parse("C(8,0,16)"), "digits", crop=6)
+    seconds = campaign._seconds_each([first, second, other], 1)
+    assert seconds[first] == seconds[second] != seconds[other] and len(timed) == 2
+
+
+class Here:
+    """A client whose one worker answers how many trainings were timed."""
+
+    def __init__(self, timed):
+        self.timed = timed
+
+    def submit(self, function, wanted, *rest, **how):
+        if function is campaign._time_one:
+            self.timed.append(wanted)
+        return self
+
+    def result(self):
+        return len(self.timed)
+
+    def nthreads(self):
+        return {"here": 1}
 
 
 @pytest.mark.parametrize(

@@ -389,27 +389,31 @@ def listing(
             "population": name,
             "archived": _scale(*have) if entry else "nothing",
             "ours": _scale(*ours),
-            "the paper's": _scale(*goal.paper),
+            "the paper's": _scale(*goal.paper) if goal.paper else "none",
             "ms an iteration": f"{1e3 * seconds[goal.training]:.1f}",
             "left to ours": _duration(cost(ours)),
-            "left to the paper's": _duration(cost(goal.paper)),
+            "left to the paper's": _duration(cost(goal.paper) if goal.paper else 0),
         })  # fmt: skip
     return rows
 
 
 def _seconds_each(trainings: Sequence[Training], workers: int) -> dict[Training, float]:
-    """Seconds that a network-iteration takes a worker while all are busy, or an accelerator, where there is one."""
+    """Seconds that a network-iteration takes a worker while all are busy, or an accelerator, where there is one.
+
+    Trainings that `topo.training.measurement_key` does not tell apart are measured once.
+    """
     if accelerated():
         records = {wanted: training.cached_measurement(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
+    keys = {wanted: training.measurement_key(wanted) for wanted in trainings}
     seconds = {}
     with dask_client(workers, None) as client:
-        for wanted in dict.fromkeys(trainings):
+        for key, wanted in {key: wanted for wanted, key in keys.items()}.items():
             client.submit(training.cached_measurement, wanted, pure=False).result()
             addresses = enumerate(client.nthreads())
             futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in addresses]
-            seconds[wanted] = float(np.median([future.result() for future in futures]))
-    return seconds
+            seconds[key] = float(np.median([future.result() for future in futures]))
+    return {wanted: seconds[key] for wanted, key in keys.items()}
 
 
 def _time_one(wanted: Training, member: int, iterations: int = 8) -> float:

@@ -5,14 +5,14 @@ Knows names, recipes and scales; must not know how a population is trained.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topo import archive
+from topo import archive, datasets
 from topo.checkpoints import Population, check_snapshots
 from topo.notation import Architecture
 from topo.recipes import Training, judged_on
@@ -23,21 +23,25 @@ from topo.types import Number, Whole
 class Plan:
     """A population that is planned: what is trained, and how much of it an archive keeps.
 
-    networks, iterations: the scale trained here; the paper's own is in `paper`, (networks, iterations).
-    snapshots: the iterations at which the first layer is kept. deep: {iteration: networks}, when the later layers are
-    kept, and of how many networks; they are large. Where it is empty, they are kept at the first snapshot and the last
-    iteration, of all networks.
+    networks, iterations: the scale trained here; the paper's own is in `paper`, (networks, iterations), or None where
+    the paper has no such networks.
+    snapshots: the iterations at which accuracies are measured, and the first layer is kept unless `last_only`: then
+    only at the last iteration. deep: {iteration: networks}, when the later layers are kept, and of how many networks;
+    they are large. Where it is empty, they are kept at the first snapshot and the last iteration, of all networks.
     """
 
     training: Training
     networks: Whole
     iterations: Whole
-    paper: tuple[int, int]
+    paper: tuple[int, int] | None
     snapshots: tuple[Whole, ...]
     deep: dict[Whole, Whole] = field(default_factory=dict)
+    last_only: bool = False
 
     def kept(self, layer: Whole) -> dict[Whole, Whole]:
         """{iteration: networks} that an archive keeps of a layer."""
+        if self.last_only:
+            return {self.iterations: self.networks}
         if layer == 1:
             return dict.fromkeys(self.snapshots, self.networks)
         return self.deep or dict.fromkeys({self.snapshots[0], self.iterations}, self.networks)
@@ -48,7 +52,7 @@ def _plan(
     dataset: str,
     networks: int,
     iterations: int,
-    paper: tuple[int, int],
+    paper: tuple[int, int] | None,
     snapshots: Sequence[int],
     deep: dict[Whole, Whole] | None = None,
     **settings: Any,
@@ -88,6 +92,33 @@ def _trained(text: str, dataset: str, networks: int, iterations: int, paper: tup
     """By the recipe that the chapter on recipes chooses."""
     chosen: dict[str, Any] = dict(learning_rate=0.03, momentum=0.9, anneal=iterations, hold_out=_HELD_OUT, **settings)
     return _plan(text, dataset, networks, iterations, paper, _TRAINED, {2000: 12, iterations: networks}, **chosen)
+
+
+# Chapter 13: with what a first layer begins, whether it keeps that, and from how many images a network learns.
+FIRSTS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "random-fixed": dict(first="random", fixed=True),
+    "circle": dict(first="primary circle"),
+    "circle-fixed": dict(first="primary circle", fixed=True),
+    "klein": dict(first="Klein bottle"),
+    "klein-fixed": dict(first="Klein bottle", fixed=True),
+    "other": dict(first="cifar-gray-C-64-32-64-trained"),
+    "other-fixed": dict(first="cifar-gray-C-64-32-64-trained", fixed=True),
+}
+SHARES = 1, 10, 100  # of the training images, in percent
+
+
+def _first(dataset: str, share: int, begins: str) -> Plan:
+    """One convolutional layer, so that the layer in question is all there is."""
+    images = (datasets.source(dataset).shape[0] - _HELD_OUT) * share // 100
+    settings: dict[str, Any] = dict(images=images, hold_out=_HELD_OUT, **FIRSTS[begins])
+    if dataset != "mnist":
+        settings |= dict(learning_rate=0.03, momentum=0.9, anneal=400)
+        if begins.startswith("other"):
+            settings["first"] = "mnist-M-64-32-64"  # filters that learned from other images
+    text = "M(64,0,64)" if dataset == "mnist" else "C(64,0,64)"
+    each = _plan(text, dataset, 20, 400, None, (0, 25, 50, 100, 200, 400), **settings)
+    return replace(each, last_only=True)
 
 
 # Our copy of the paper lacks its three further MNIST configurations; these three are ours, chosen to differ from
@@ -136,6 +167,12 @@ POPULATIONS = {
     "cifar-color-C-48-32-64-unpooled-trained": _trained(
         "C(48,32,64)", "cifar10", 16, 6000, (82, 30_000), max_pooling=False
     ),
+    **{
+        f"first-{name}-{share}-{begins}": _first(dataset, share, begins)
+        for name, dataset in (("mnist", "mnist"), ("gray", "cifar10-gray"), ("color", "cifar10"))
+        for share in SHARES
+        for begins in FIRSTS
+    },
 }
 
 
@@ -164,7 +201,7 @@ def plan(
     if known.deep:
         deep[iterations] = min(known.deep[known.iterations], networks)
     changed = Training(**{**vars(known.training), **settings})
-    return Plan(changed, networks, iterations, known.paper, snapshots, deep)
+    return replace(known, training=changed, networks=networks, iterations=iterations, snapshots=snapshots, deep=deep)
 
 
 def check_replaces(name: str, wanted: Plan, folder: str | Path = archive.DATA) -> None:
@@ -232,7 +269,7 @@ def keep(name: str, wanted: Plan, trained: Population, folder: str | Path = arch
     description: dict[str, Any] = {
         **wanted.training.describe(),
         "iterations": wanted.iterations,
-        "paper": dict(zip(("networks", "iterations"), wanted.paper)),
+        **({"paper": dict(zip(("networks", "iterations"), wanted.paper))} if wanted.paper else {}),
         "members": trained.members.tolist(),
         "accuracy": {str(s): np.round(values, 4).tolist() for s, values in trained.accuracy.items()},
         "accuracy_of": judged_on(wanted.training),

@@ -36,7 +36,10 @@ _RECIPES = {
     "C": Recipe(optimizer="sgd", learning_rate=0.1, decay=0.1, decay_epochs=350, l2=0.004, crop=24, pad=0),
     "D": Recipe(optimizer="adam", learning_rate=5e-4, decay=0.1, decay_epochs=16, l2=0.0, crop=32, pad=4),
 }
-_NEUTRAL = dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True, momentum=0.0, anneal=0, hold_out=0)
+_NEUTRAL = {
+    **dict(decay=1.0, l2=0.0, crop=0, pad=0, max_pooling=True, momentum=0.0, anneal=0, hold_out=0),
+    **dict(images=0, first="", fixed=False),
+}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": optax.adam, "sgd": optax.sgd}
 
 
@@ -67,6 +70,10 @@ class Training:
     pad: zeros put around the image before it is cropped: D 4, else 0.
     hold_out: how many training images, the last ones of the data set, are never trained on; accuracies are then of
         these images instead of the test images.
+    images: how many training images, the first ones of the data set, are learned from; 0 for all but those held out.
+    first: what the first layer begins with, as `topo.starts.starting_filters` names it; "" for independent weights.
+        Each filter is drawn from those, is the same in every input channel, and has the norm of independent weights.
+    fixed: whether the first layer's kernel stays as it began; its biases are learned all the same.
 
     Raises TypeError or ValueError for a value out of range, naming it.
     """
@@ -86,6 +93,9 @@ class Training:
     momentum: Number = 0.0
     anneal: Whole = 0
     hold_out: Whole = 0
+    images: Whole = 0
+    first: str = ""
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         if self.anneal and self.decay is None:
@@ -94,8 +104,8 @@ class Training:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         shape = datasets.source(self.dataset).shape
-        for name, least in (("batch", 1), ("seed", 0), ("crop", 0), ("pad", 0), ("anneal", 0), ("hold_out", 0)):
-            check_whole(getattr(self, name), name, least, 2**32 - 1)
+        for name in ("batch", "seed", "crop", "pad", "anneal", "hold_out", "images"):
+            check_whole(getattr(self, name), name, 1 if name == "batch" else 0, 2**32 - 1)
             object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("learning_rate", "decay", "l2", "momentum"):
             if isinstance(getattr(self, name), np.number):  # JSON, in which checkpoints are named, has none of these
@@ -117,6 +127,9 @@ class Training:
         if self.architecture.family != "C" and not self.max_pooling:
             only = f"only networks of family C go without, not {self.architecture}"
             raise ValueError(f"max_pooling = False is not allowed: {only}")
+        if (self.first or self.fixed) and not getattr(self.architecture, "conv1", True):
+            given = f"first = {self.first!r} and fixed = {self.fixed}"
+            raise ValueError(f"{given} are not allowed: {self.architecture} has no first layer")
 
     def _check_decay(self) -> None:
         decay, given = self.recipe.decay, self.recipe.decay_epochs
@@ -166,6 +179,8 @@ def in_words(description: Mapping[str, Any]) -> dict[str, str]:
     side, pad = known["crop"], f", after {known['pad']} zeros around it" if known["pad"] else ""
     crop = f"random {side} x {side}{pad}, flipped half of the time, standardised" if side else "none; divided by 255"
     pooling = "" if known["max_pooling"] else ", without max-pooling"
+    begins = f"begins with filters of {known['first']}" if known["first"] else "begins with independent weights"
+    first = {"first layer": begins + (", which stay" if known["fixed"] else "")}
     return {
         "network": f"{known['architecture']}{pooling}",
         "data set": known["dataset"],
@@ -175,6 +190,8 @@ def in_words(description: Mapping[str, Any]) -> dict[str, str]:
         "images to a minibatch": f"{known['batch']}",
         "crop": crop,
         "seed": f"{known['seed']}",
+        **({"images learned from": f"the first {known['images']:,}"} if known["images"] else {}),
+        **(first if known["first"] or known["fixed"] else {}),
     }
 
 
@@ -190,9 +207,12 @@ def check_fits(training: Training, name: str, shape: Sequence[int]) -> None:
     shape: of the training images, (count, height, width, channels).
     """
     count, *size, _ = shape
+    held = f", of which {training.hold_out} are held out" if training.hold_out else ""
     if count - training.hold_out < training.batch:
-        held = f", of which {training.hold_out} are held out" if training.hold_out else ""
         raise ValueError(f"batch = {training.batch} is not allowed: {name} has {count} training images{held}")
+    if training.images and not training.batch <= training.images <= count - training.hold_out:
+        allowed = f"0, or from batch = {training.batch} on, and {name} has {count} training images{held}"
+        raise ValueError(f"images = {training.images} is not allowed: {allowed}")
     crop = training.recipe.crop
     if crop > min(size):
         raise ValueError(f"crop = {crop} is not allowed: the images of {name} are {size[0]} x {size[1]}")

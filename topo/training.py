@@ -28,12 +28,13 @@ from topo.files import write_atomically
 from topo.machine import accelerated, hardware
 from topo.notation import Architecture, DeepArchitecture
 from topo.recipes import OPTIMIZERS, Training, check_fits, learning_rate
+from topo.starts import starting_filters
 from topo.types import Real, Whole
 
 _MEASUREMENTS = "measurements.json"
 _EVALUATION_BATCH = 200
 _SPAN = 10  # iterations to a call of the compiled program, and so between two reports
-_INITIALISE, _SHUFFLE, _DROPOUT, _AUGMENT = range(4)
+_INITIALISE, _SHUFFLE, _DROPOUT, _AUGMENT, _FILTERS = range(5)
 
 
 class _State(NamedTuple):
@@ -99,12 +100,14 @@ class Trainer:
         operation, self._over = FORMULATIONS[formulation]
         self._network = networks.build(training.architecture, training.max_pooling, operation, self.data.classes)
         count = len(self.data.train_images) - int(training.hold_out)
-        self._epoch = count // int(training.batch)
+        learned = int(training.images) or count
+        self._starts = jnp.asarray(starting_filters(training.first)) if training.first else None
+        self._epoch = learned // int(training.batch)
         options = {"momentum": training.momentum} if training.momentum else {}
         self._optimizer = OPTIMIZERS[recipe.optimizer](learning_rate(training, self._epoch), **options)
         border = ((0, 0), (recipe.pad,) * 2, (recipe.pad,) * 2, (0, 0))
-        self._images = jnp.pad(jnp.asarray(self.data.train_images[:count]), border)
-        self._labels = jnp.asarray(self.data.train_labels[:count], jnp.int32)
+        self._images = jnp.pad(jnp.asarray(self.data.train_images[:learned]), border)
+        self._labels = jnp.asarray(self.data.train_labels[:learned], jnp.int32)
         if training.hold_out:
             self._judged = self.data.train_images[count:], self.data.train_labels[count:]
         else:
@@ -140,6 +143,9 @@ class Trainer:
         side = self._side
         image = jnp.zeros((1, side, side, self._images.shape[-1]) if side else self._images[:1].shape)
         params = self._network.init(self._stream(member, _INITIALISE), image)
+        if self._starts is not None:
+            weights = params["params"]["conv1"]
+            weights["kernel"] = _drawn(self._starts, weights["kernel"], self._stream(member, _FILTERS))
         return _State(params, self._optimizer.init(params), jnp.float32(jnp.nan))
 
     def _order_of_one(self, member: Int[Array, ""], epoch: Int[Array, ""]) -> Int[Array, "images"]:
@@ -192,6 +198,9 @@ class Trainer:
             inputs = self._inputs(images, chosen, jax.random.fold_in(augment, iteration))
             key = jax.random.fold_in(dropout, iteration)
             loss, gradient = jax.value_and_grad(self._loss)(state.params, inputs, labels[chosen], key)
+            if self.training.fixed:
+                first = gradient["params"]["conv1"]
+                first["kernel"] = jnp.zeros_like(first["kernel"])
             updates, optimizer = self._optimizer.update(gradient, state.optimizer, state.params)
             return _State(optax.apply_updates(state.params, updates), optimizer, loss)
 
@@ -285,6 +294,15 @@ class Trainer:
         return arguments + results + used.temp_size_in_bytes
 
 
+def _drawn(
+    filters: Float[Array, "filters 9"], kernel: Float[Array, "3 3 inputs outputs"], key: Key[Array, ""]
+) -> Float[Array, "3 3 inputs outputs"]:
+    """A kernel of randomly chosen filters, alike in all inputs, of the norm that `kernel` has in the mean square."""
+    chosen = jax.random.choice(key, filters, (kernel.shape[-1],)).T.reshape(3, 3, 1, -1)
+    norm = jnp.sqrt((kernel**2).sum((0, 1)).mean())
+    return norm * jnp.broadcast_to(chosen, kernel.shape)
+
+
 def _scaled(images: Real[Array, "batch height width channels"]) -> Float32[Array, "batch height width channels"]:
     return images.astype(jnp.float32) / 255
 
@@ -351,7 +369,8 @@ def measure(training: Training, members: int = 2, data: datasets.Dataset | None 
     return {"seconds": seconds, "formulation": fastest, "bytes": [few - slope, slope]}
 
 
-def _measurement_key(training: Training) -> str:
+def measurement_key(training: Training) -> str:
+    """Under which name the time of such networks is kept: optimiser, rate and images hardly change it, threads do."""
     parts = training.architecture, training.dataset, training.batch, training.crop, training.max_pooling
     return " ".join(map(str, (*parts, "jax", jax.__version__, hardware(), "threads", os.environ.get("NPROC", "all"))))
 
@@ -365,7 +384,7 @@ def _records(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 def read_measurement(training: Training, folder: str | Path = CHECKPOINTS) -> dict[str, Any] | None:
     """What `cached_measurement` kept on this machine, or None where it has not been called for such networks yet."""
-    return _records(folder).get(_measurement_key(training))
+    return _records(folder).get(measurement_key(training))
 
 
 @lru_cache
@@ -374,7 +393,7 @@ def cached_measurement(training: Training, folder: str | Path = CHECKPOINTS) -> 
     record = read_measurement(training, folder)
     if record is None:
         record = measure(training)
-        known = {**_records(folder), _measurement_key(training): record}
+        known = {**_records(folder), measurement_key(training): record}
         with suppress(OSError):  # a read-only installation measures anew in every process
             write_atomically(Path(folder) / _MEASUREMENTS, (json.dumps(known, indent=1) + "\n").encode())
     return record

@@ -155,7 +155,9 @@ def trainings(populations: Mapping[str, Archive]) -> Table:
     populations: {text above the column: Archive}. All that is said comes out of the manifest.
     """
     columns = [_training_column(each) for each in populations.values()]
-    return table(["", *populations], [[setting, *(each[setting] for each in columns)] for setting in columns[0]])
+    settings = dict.fromkeys(setting for each in columns for setting in each)
+    rows = [[setting, *(each.get(setting, "as usual") for each in columns)] for setting in settings]
+    return table(["", *populations], rows)
 
 
 def _training_column(population: Archive) -> dict[str, str]:
@@ -164,14 +166,18 @@ def _training_column(population: Archive) -> dict[str, str]:
     where = "one processor" if "CPU" in known["hardware"] else "the accelerator"
     return {
         **in_words(known),
-        "networks": f"{population.networks:,} (paper: {known['paper']['networks']:,})",
-        "iterations": f"{known['iterations']:,} (paper: {known['paper']['iterations']:,})",
+        "networks": f"{population.networks:,}{_of_paper(known, 'networks')}",
+        "iterations": f"{known['iterations']:,}{_of_paper(known, 'iterations')}",
         "accuracy in %": spread(accuracy),
         "accuracy of": known["accuracy_of"],
         "hours of training": "not recorded" if seconds is None else f"{seconds / 3600:,.1f}, on {where}",
         "trained by": known["hardware"],
         "archive": f"{population.name}, SHA-256 {known['sha256'][:12]}…",
     }
+
+
+def _of_paper(known: Mapping[str, Any], what: str) -> str:
+    return f" (paper: {known['paper'][what]:,})" if "paper" in known else ""
 
 
 class Rulings(Table):
