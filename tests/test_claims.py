@@ -128,9 +128,10 @@ def test_the_scale_of_a_population():
     assert own.ours.startswith("40 networks, 1,000 iterations, 9") and own.paper == "100 networks, 40,000 iterations"
     assert not own.comparable and own.decides.startswith("`topo train mnist-M-64-32-64 --networks 100 --iterations 400")
     assert claims.scale_of(population, 1000, 1, paper=(1, 40_000)).paper == "1 network, 40,000 iterations"
-    assert claims.scale_of(population, 2000, 100, accuracy=99).comparable  # within three points
-    assert not claims.scale_of(population, 2000, 40, accuracy=99).comparable  # too few networks
+    assert claims.scale_of(population, 2000, 100).comparable  # within three points
+    assert not claims.scale_of(population, 2000, 40).comparable  # too few networks
     assert claims.scale_of(population, 1000, 50, paper=(100, 1000)).comparable
+    assert claims.scale_of(population, 1000, 1, paper=(1, 40_000, 98.5)).paper == "1 network, 40,000 iterations, 98.5 %"
     timed = archive.load("early-rate-02")
     hours = timed.description["seconds"] * 100 * 70_000 / (20 * 2000) / 3600
     assert f"{hours:,.0f} hours" in claims.scale_of(timed).decides

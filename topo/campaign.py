@@ -389,10 +389,10 @@ def listing(
             "population": name,
             "archived": _scale(*have) if entry else "nothing",
             "ours": _scale(*ours),
-            "the paper's": _scale(*goal.paper) if goal.paper else "none",
+            "the paper's": _scale(*goal.paper[:2]) if goal.paper else "none",
             "ms an iteration": f"{1e3 * seconds[goal.training]:.1f}",
             "left to ours": _duration(cost(ours)),
-            "left to the paper's": _duration(cost(goal.paper) if goal.paper else 0),
+            "left to the paper's": _duration(cost(goal.paper[:2]) if goal.paper else 0),
         })  # fmt: skip
     return rows
 

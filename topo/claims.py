@@ -13,7 +13,7 @@ import numpy as np
 
 from topo.archive import Archive
 from topo.trials import SOME, Trials
-from topo.types import Number, Whole
+from topo.types import PaperScale, Whole
 
 REPRODUCED, IN_PART, NOT = "reproduced", "reproduced in part", "not reproduced"
 UNDECIDED, MISSING = "undecided at this scale", "not computable here"
@@ -191,21 +191,20 @@ def scale_of(
     population: Archive,
     iterations: Whole | None = None,
     networks: Whole | None = None,
-    accuracy: Number | None = None,
-    paper: tuple[Whole, Whole] | None = None,
+    paper: PaperScale | None = None,
 ) -> Scale:
     """The Scale of what was looked at in a population.
 
-    iterations, networks: that were looked at, all where None; accuracy: the paper's, in percent, where it gives one;
-    paper: its (networks, iterations), those of the manifest where None.
+    iterations, networks: that were looked at, all where None. paper: its networks, iterations and, where it gives one,
+    accuracy in percent; those of the manifest where None.
     Ours is comparable where there are half of the paper's networks or more, and they were trained for as many
     iterations or to an accuracy within NEAR_ACCURACY points of the paper's.
     Raises ValueError as `Archive.accuracy` does.
     """
     networks = population.networks if networks is None else min(networks, population.networks)
     iterations = population.description["iterations"] if iterations is None else iterations
-    known = population.description["paper"]
-    theirs, until = paper or (known["networks"], known["iterations"])
+    theirs, until, *given = paper or population.description["paper"].values()
+    accuracy = given[0] if given else None
     reached = float(100 * population.accuracy(iterations)[:networks].mean())
     trained = iterations >= until or (accuracy is not None and reached >= accuracy - NEAR_ACCURACY)
     told = "" if accuracy is None else f", {accuracy:g} %"

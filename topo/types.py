@@ -24,6 +24,7 @@ else:
 
 Whole = int | np.integer
 Number = float | int | np.floating | np.integer
+PaperScale = tuple[Whole, Whole] | tuple[Whole, Whole, Number]  # networks, iterations and accuracy in percent
 Seed = Whole | np.random.Generator  # what numpy.random.default_rng takes
 
 Row = Sequence[Number] | Real[np.ndarray, "_values"]  # numbers along one axis
