@@ -125,7 +125,9 @@ def test_every_claim_has_a_chapter_of_the_book():
 def test_the_scale_of_a_population():
     population = archive.load("mnist-M-64-32-64")
     own = claims.scale_of(population, 1000, 40)
-    assert own.ours.startswith("40 networks, 1,000 iterations, 9") and own.paper == "100 networks, 40,000 iterations, 99 %"
+    assert (
+        own.ours.startswith("40 networks, 1,000 iterations, 9") and own.paper == "100 networks, 40,000 iterations, 99 %"
+    )
     assert not own.comparable and own.decides.startswith("`topo train mnist-M-64-32-64 --networks 100 --iterations 400")
     assert claims.scale_of(population, 1000, 1, paper=(1, 40_000)).paper == "1 network, 40,000 iterations"
     assert claims.scale_of(population, 2000, 100).comparable  # within three points
