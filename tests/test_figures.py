@@ -594,6 +594,33 @@ def test_timeline_draws_medians_bands_and_marks():
         figures.timeline([0, 1, 2], {"trained": [1, 2]}, label="ratio")
 
 
+def test_scatters_draw_a_dot_for_each_network_and_the_course_of_medians():
+    y = np.array([[0, 10, 20], [2, 14, 22], [1, 30, 24]])
+    at_one_time, in_time = figures.scatters(
+        {"once": ([1, 2, 3], [4, 5, 7]), "in time": (y / 100, y)}, xlabel="accuracy", label="strength", line=0.25
+    ).axes
+    assert at_one_time.collections[0].get_offsets().tolist() == [[1, 4], [2, 5], [3, 7]]
+    assert len(in_time.collections[0].get_offsets()) == 9 and in_time.get_title() == "in time"
+    course, first, last = in_time.lines[:3]
+    assert list(course.get_ydata()) == [1, 14, 22] and list(course.get_xdata()) == pytest.approx([0.01, 0.14, 0.22])
+    assert first.get_markerfacecolor() == "white" != last.get_markerfacecolor() and list(last.get_ydata()) == [22]
+    assert len(at_one_time.lines) == 1 and list(at_one_time.lines[0].get_ydata()) == [0.25, 0.25]
+    with pytest.raises(ValueError, match=r"x and y of 'once' must have one shape, not \(3, 1\) and \(2, 1\)"):
+        figures.scatters({"once": ([1, 2, 3], [1, 2])}, xlabel="accuracy", label="strength")
+
+
+def test_intervals_draw_each_number_between_its_ends():
+    rows = {"gray": {"in time": (0.5, 0.4, 0.7), "at a time": (0, -0.2, 0.1)}, "colour": {"at a time": (0.3, 0, 0.6)}}
+    ax = figures.intervals(rows, label="correlation", line=0).axes[0]
+    assert [line.get_xdata().tolist() for line in ax.lines[:2]] == [[0.5], [0, 0.3]]
+    ends = [[path.get_extents().intervalx.tolist() for path in each.get_paths()] for each in ax.collections]
+    assert ends == [[[0.4, 0.7]], [[-0.2, 0.1], [0, 0.6]]]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["gray", "colour"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["in time", "at a time"]
+    with pytest.raises(ValueError, match="'in time' has a value or an interval that is NaN"):
+        figures.intervals({"gray": {"in time": (0.5, np.nan, 1)}}, label="correlation")
+
+
 def legend(ax):
     """{name: colour of the line that stands for it}."""
     shown = ax.get_legend()

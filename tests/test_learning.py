@@ -79,6 +79,20 @@ def test_a_statistic_of_halves_has_a_row_a_draw_and_a_column_an_iteration(clouds
     assert pairs.shape == (2, 3, 2)
 
 
+def test_a_course_has_the_iterations_at_which_filters_and_accuracies_are_there():
+    population = archive.load("mnist-M-64-32-64")  # accuracies at 1,000 and 2,000; layer 2 of 20 and of 40 networks
+    statistic = lambda points: float(points[:, 0].mean())
+    found = learning.course(population, statistic, 2)
+    assert found.iterations.tolist() == [1000, 2000] and found.values.shape == found.accuracy.shape == (20, 2)
+    assert found.values[7, 1] == statistic(population.clouds(2, 2000)[7])
+    np.testing.assert_array_equal(found.accuracy[:, 1], population.accuracy(2000)[:20])
+    assert learning.course(population, statistic, 2, at=[2000]).values.shape == (40, 1)
+    gray = archive.load("cifar-gray-C-64-32-64-trained")
+    assert 0 in gray.iterations(1) and 0 not in learning.course(gray, statistic).iterations
+    with pytest.raises(ValueError, match="mnist-M-64-32-64 has no iteration with filters of layer 1 and accuracies"):
+        learning.course(population, statistic, at=[50])
+
+
 def test_the_loop_of_a_core_is_on_the_circle_that_carries_it(clouds):
     core, around = np.concatenate(clouds[100]), spaces.circles()
     (birth, length), on, off = learning.loop_of_circle(core, around["horizontal"], near=0.7)

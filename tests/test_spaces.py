@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from topo import datasets, spaces
+from topo import datasets, filters, spaces
 from topo.spaces import (
     dct_basis,
     distance_to,
@@ -10,6 +10,7 @@ from topo.spaces import (
     klein_bottle,
     primary_angle,
     primary_circle,
+    primary_distance,
     primary_energy,
     secondary_circles,
     three_circles,
@@ -150,6 +151,11 @@ def test_primary_angle_inverts_the_circle():
     angles = np.linspace(-3.1, 3.1, 50)
     np.testing.assert_allclose(primary_angle(primary_circle(angles)), angles, atol=1e-12)
     np.testing.assert_allclose(primary_angle(4 * primary_circle(angles) + 0.3), angles, atol=1e-12)
+
+
+def test_the_distance_to_the_primary_circle_is_that_to_its_nearest_patch():
+    patches, circle = filters.normalize(PATCHES), primary_circle(np.linspace(0, 2 * np.pi, 20_000))
+    np.testing.assert_allclose(primary_distance(5 * patches + 1), spaces.distance_to(patches, circle), atol=1e-6)
 
 
 def test_primary_energy_is_a_share():

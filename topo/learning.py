@@ -107,6 +107,35 @@ def in_halves(
     return np.stack([over_networks(each, statistic, draws) for each in clouds.values()], axis=1)
 
 
+class Course(NamedTuple):
+    """A measure of each network and its accuracy, from 0 to 1, at several iterations: what `course` returns."""
+
+    iterations: Int64[np.ndarray, "times"]
+    values: Float64[np.ndarray, "networks times"]
+    accuracy: Float64[np.ndarray, "networks times"]
+
+
+def course(
+    population: Archive, statistic: Callable[[Points], float], layer: Whole = 1, at: Container[int] | None = None
+) -> Course:
+    """A statistic of the filters of each network, beside the network's accuracy, while it learns.
+
+    statistic: of the cloud of a network's filters in a layer. at: the iterations looked at, all after the first weights
+    where None; of them, those at which both the filters were kept and the accuracy was measured. Networks are those of
+    which the layer was kept at all of these.
+    Raises ValueError for a layer that was not kept, or where there is no such iteration, and what `statistic` raises.
+    """
+    known = {int(t) for t in population.description["accuracy"]}
+    times = [t for t in population.iterations(layer) if t in known and (t > 0 if at is None else t in at)]
+    if not times:
+        raise ValueError(f"archive {population.name} has no iteration with filters of layer {layer} and accuracies")
+    clouds = [population.clouds(layer, t) for t in times]
+    networks = min(map(len, clouds))
+    values = [[statistic(cloud) for cloud in each[:networks]] for each in clouds]
+    accuracy = [population.accuracy(t)[:networks] for t in times]
+    return Course(np.array(times), np.array(values, float).T, np.array(accuracy, float).T)
+
+
 def loop_of_circle(
     core: Float[np.ndarray, "points 9"],
     circle: Float[np.ndarray, "steps 9"],

@@ -280,6 +280,14 @@ def primary_energy(points: PatchesLike) -> Float64[np.ndarray, "points"]:
     return np.minimum(((_unit_patches(points) @ _LINEAR.T) ** 2).sum(axis=1), 1)
 
 
+def primary_distance(points: PatchesLike) -> Float64[np.ndarray, "points"]:
+    """The distance of each patch, once centred and scaled to unit norm, to the nearest patch of the primary circle.
+
+    It is sqrt(2 - 2 sqrt(e)), where e is the patch's `primary_energy`, whose arguments and errors it has.
+    """
+    return np.sqrt(2 - 2 * np.sqrt(primary_energy(points)))
+
+
 def thin_sectors(points: PatchesLike, sectors: Whole = 12, least: Number = 0.01) -> int:
     """How many sectors of the primary circle hold at most the share `least` of all the points.
 

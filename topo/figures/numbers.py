@@ -325,6 +325,85 @@ def timeline(
     return ax.figure
 
 
+def scatters(
+    labelled: Labelled[tuple[Row | Real[np.ndarray, "_networks _times"], Row | Real[np.ndarray, "_networks _times"]]],
+    *,
+    xlabel: str,
+    label: str,
+    line: Number | None = None,
+    columns: Whole = 2,
+) -> Figure:
+    """Two measures of networks against each other, with a panel for each population.
+
+    A measure at one time is a dot for each network. Of measures at several times the dots are faint, and the medians
+    over the networks are joined in the order of time, from a hollow circle to a filled one.
+
+    labelled: {text above the panel: (x, y)}, both (networks,) or (networks, times); xlabel, label: of x and of y, with
+    their units; line: a y to compare with, drawn as a horizontal line; columns: panels in a row.
+    Raises TypeError or ValueError for other shapes, or where there is no panel.
+    """
+    texts, pairs = texts_and_values(labelled, "labelled")
+    figure, axes = wrapped_panels(texts, columns, 2.3)
+    for ax, text, pair in zip(axes, texts, pairs):
+        x, y = (as_points(np.asarray(each).reshape(len(each), -1), text) for each in pair)
+        if x.shape != y.shape:
+            raise ValueError(f"x and y of {text!r} must have one shape, not {x.shape} and {y.shape}")
+        course = x.shape[1] > 1
+        ax.scatter(x, y, s=7 if course else 16, color=SKY if course else BLUE, alpha=0.45, linewidths=0)
+        if course:
+            middle = np.median(x, axis=0), np.median(y, axis=0)
+            ax.plot(*middle, color=INK, linewidth=1.2, marker=".", markersize=4)
+            for end, face in ((0, "white"), (-1, ORANGE)):
+                ax.plot(middle[0][end], middle[1][end], "o", color=face, markeredgecolor=INK, markersize=6)
+        if line is not None:
+            ax.axhline(line, color=FAINT, linewidth=0.8, linestyle="--", zorder=1)
+    for ax in axes[-columns:]:
+        ax.set_xlabel(xlabel)
+    for ax in axes[::columns]:
+        ax.set_ylabel(label)
+    return figure
+
+
+def intervals(
+    rows: Labelled[Labelled[tuple[Number, Number, Number]]],
+    *,
+    label: str,
+    line: Number | None = None,
+    ax: Axes | None = None,
+) -> FigureBase:
+    """Numbers with their intervals: a row for each thing that was measured, a marker for each way of measuring it.
+
+    rows: {text beside the row: {text of the legend: (value, low, high)}}; label: of the numbers, with their unit; line:
+    a value to compare with, drawn as a vertical line. A row may lack some of the ways.
+    Raises ValueError where there is no row, a row is empty, or a number is NaN.
+    """
+    texts, measured = texts_and_values(rows, "rows")
+    ways = list(dict.fromkeys(way for each in measured for way, _ in _pairs(each)))
+    ax = axes_for(ax, min(WIDTH, 6.2), 0.9 + 0.34 * len(texts))
+    for i, (way, colour, marker) in enumerate(zip(ways, cycle(PALETTE), cycle(MARKERS))):
+        shift = 0.24 * (i - (len(ways) - 1) / 2)
+        found = [(row, *values) for row, each in enumerate(measured) for name, values in _pairs(each) if name == way]
+        at, value, low, high = np.array(found, float).T
+        if np.isnan([value, low, high]).any():
+            raise ValueError(f"{way!r} has a value or an interval that is NaN")
+        ax.hlines(at + shift, low, high, color=colour, linewidth=1.4)
+        ax.plot(value, at + shift, marker, color=colour, markersize=4.5, label=way)
+    if line is not None:
+        ax.axvline(line, color=FAINT, linewidth=0.8, linestyle="--", zorder=1)
+    ax.set_yticks(range(len(texts)), texts)
+    ax.set_ylim(len(texts) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(label)
+    if len(ways) > 1:
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(ways))
+    return ax.figure
+
+
+def _pairs(labelled: Labelled[tuple[Number, Number, Number]]) -> list[tuple[str, tuple[Number, Number, Number]]]:
+    return list(zip(*texts_and_values(labelled, "a row")))
+
+
 def judgements(
     judged: Mapping[str, Judgement],
     *,
