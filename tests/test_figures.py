@@ -690,6 +690,7 @@ def test_table_as_text_and_as_html():
     table = figures.table(["quantity", "ours"], [["points", 1920], ["<gap>", np.float64(3.14159)], ["none", np.inf]])
     assert repr(table).splitlines() == ["quantity  ours", "points    1,920", "<gap>     3.14", "none      ∞"]
     assert "<td>&lt;gap&gt;</td><td>3.14</td>" in table._repr_html_()
+    assert "<td>by <code>a &lt; b</code></td>" in figures.table(["command"], [["by `a < b`"]])._repr_html_()
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         figures.table(["a", "b"], [[1, 2, 3]])
 

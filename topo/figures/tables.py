@@ -3,6 +3,7 @@
 Knows texts, numbers and finished figures; must not draw.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -114,13 +115,15 @@ class Table:
 
 
 def _in_html(cell: str) -> str:
-    return f'<a href="{escape(cell.href)}">{escape(cell)}</a>' if isinstance(cell, Link) else escape(cell)
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(cell))
+    return f'<a href="{escape(cell.href)}">{text}</a>' if isinstance(cell, Link) else text
 
 
 def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
     """A table, such as "paper / ours / difference".
 
-    rows: each with as many cells as `header`, texts or numbers; a text may be a `Link`. Whole numbers are written with
+    rows: each with as many cells as `header`, texts or numbers; a text may be a `Link`, and what stands between
+    back quotes is code. Whole numbers are written with
     commas between thousands, other numbers with three significant digits.
     Raises ValueError where a row has another number of cells.
     """
