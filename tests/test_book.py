@@ -261,10 +261,14 @@ def test_a_run_checks_everything_before_it_starts(checkout, tmp_path, monkeypatc
 
 
 def test_a_run_is_named_after_its_parameters(checkout):
-    out = book.default_output("05-mnist.ipynb", {"k": 100, "p": 1e-3, "snapshots": [1, 2], "source": "../x"}, checkout)
-    assert out == checkout / "_build" / "runs" / "05-mnist-k=100-p=0.001-snapshots=1,2-source=..x.ipynb"
-    assert book.default_output("05-mnist.ipynb", {}, checkout).name == "05-mnist.ipynb"
-    assert len(book.default_output("05-mnist.ipynb", {"archive": "x" * 999}, checkout).name) < 255
+    name = lambda **overrides: book.default_output("05-mnist.ipynb", overrides, checkout).name
+    out = book.default_output("05-mnist.ipynb", {"k": 100, "p": 1e-3, "snapshots": [1, 2]}, checkout)
+    assert out == checkout / "_build" / "runs" / "05-mnist-k=100-p=0.001-snapshots=1,2.ipynb"
+    assert name() == "05-mnist.ipynb"
+    assert re.fullmatch(r"05-mnist-source=\.\.x-[0-9a-f]{8}\.ipynb", name(source="../x"))
+    long = [name(archive="x" * 999 + last) for last in "ab"]
+    assert long[0] != long[1] and max(map(len, long)) < 255
+    assert len({name(source=text) for text in ("a b", "ab", "a/b", "a, b", "a,b")}) >= 4
 
 
 # The book

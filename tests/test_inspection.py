@@ -1,5 +1,8 @@
 import csv
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ from safetensors.numpy import save_file
 from scipy.stats import ks_2samp
 
 from topo import inspection, pretrained, remote, spaces
-from topo.__main__ import main
+from topo.__main__ import _report_name, main
 from topo.density import densest
 from topo.evidence import STANDARD, Loops
 from topo.filters import normalize, spatial_filters
@@ -156,18 +159,9 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_looked_at
     weights, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="file is a file: the report needs a folder"):
-        inspection.check_folder(tmp_path / "file" / "deeper")
-    assert (
-        inspection.check_folder(tmp_path / "new" / "deeper") == tmp_path / "new" / "deeper"
-        and not (tmp_path / "new").exists()
-    )
-    monkeypatch.setattr(inspection.os, "access", lambda *arguments: False)
-    with pytest.raises(PermissionError, match="is not writable"):
-        inspection.check_folder(tmp_path / "new")
     monkeypatch.setattr(inspection, "inspect", None)
     assert main(["inspect", str(weights.path), "--out", str(tmp_path / "file")]) == 2
-    assert "is a file: the report needs a folder" in capsys.readouterr().err
+    assert "file is a file, not a folder" in capsys.readouterr().err
 
 
 def test_what_cannot_be_looked_at_is_skipped_with_a_reason(findings):
@@ -305,3 +299,23 @@ def test_an_archive_of_the_book_is_a_network_too():
         pretrained.obtain("vgg16", 5)
     before = pretrained.obtain("cifar-color-C-64-32-64-long", 0)
     assert not np.allclose(before.kernel(1), weights.kernel(1))
+
+
+def test_files_of_one_name_keep_two_reports_and_the_report_survives_a_reader_that_has_gone(tmp_path):
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        np.savez(tmp_path / place / "model.npz", a=circle_kernel(300, noise=0.1))
+    names = {_report_name(str(tmp_path / place / "model.npz")) for place in ("one", "two")}
+    assert len(names) == 2 and all(re.fullmatch("model-[0-9a-f]{8}", name) for name in names)
+    again = _report_name(str(tmp_path / "one" / ".." / "one" / "model.npz"))
+    assert again in names and _report_name("vgg16") == "vgg16"
+    command = [sys.executable, "-m", "topo", "inspect", str(tmp_path / "one" / "model.npz"), "--draws", "1"]
+    for out, environment in (("closed", {}), ("ascii", {"PYTHONIOENCODING": "ascii:strict"})):
+        reader, writer = os.pipe()
+        if out == "closed":
+            os.close(reader)
+        run = [*command, "--out", str(tmp_path / out)]
+        done = subprocess.run(run, stdout=writer, stderr=subprocess.PIPE, env={**os.environ, **environment}, text=True)
+        os.close(writer)
+        assert done.returncode == (out == "closed") and "Error" not in done.stderr, done.stderr
+        assert {each.name for each in (tmp_path / out).iterdir()} == {"report.html", "layers.csv"}

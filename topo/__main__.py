@@ -4,9 +4,12 @@ Reads arguments, calls the module that does the work, prints one line per error;
 """
 
 import argparse
+import io
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from topo import book, parameters
@@ -175,16 +178,18 @@ def add_inspect(commands: Commands) -> None:
     def action(arguments: argparse.Namespace) -> None:
         from topo import figures, inspection, pretrained
         from topo.checks import shown
+        from topo.files import check_folder
 
         figures.use_style()
         weights = pretrained.obtain(arguments.weights, layout=arguments.layout)
         layers = arguments.layers and [
             int(each) if each.isdecimal() else each.removeprefix("name=") for each in arguments.layers
         ]
-        out = inspection.check_folder(arguments.out or book.ROOT / "_build" / "inspect" / weights.path.stem)
+        out = check_folder(arguments.out or book.ROOT / "_build" / "inspect" / _report_name(arguments.weights))
         say = lambda name: print(f"{shown(name)} …", file=sys.stderr)
         given = dict(k=arguments.k, p=arguments.p, most=arguments.most, draws=arguments.draws)
         findings = inspection.inspect(weights, layers, **given, report=say)
+        written = inspection.write_report(weights, findings, out)  # before anything is printed, which may fail
         if weights.note:
             print(weights.note)
         print(inspection.summary(findings))
@@ -193,7 +198,7 @@ def add_inspect(commands: Commands) -> None:
             print(shown(f"not looked at: {name}: {why}"))
         if weights.missing:
             print(shown(f"missing from the file: {', '.join(weights.missing)}"))
-        print(*(shown(str(path)) for path in inspection.write_report(weights, findings, out)), sep="\n")
+        print(*(shown(str(path)) for path in written), sep="\n")
 
     purpose = "look at the filters of any network, layer by layer, and write a report"
     parser = commands.add_parser("inspect", help=purpose)
@@ -219,24 +224,41 @@ def add_inspect(commands: Commands) -> None:
     parser.set_defaults(action=action)
 
 
+def _report_name(weights: str) -> str:
+    """The folder of a report: the name of a network, or that of a file with a checksum of where it lies."""
+    from topo.files import brief
+
+    path = Path(weights).expanduser()
+    return brief(path.stem, str(path.resolve())) if path.exists() else path.stem
+
+
 COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line: `words`, or those of sys.argv where None.
 
-    Returns the exit status: 0; 1 where the book or a chapter failed; 2 where an argument is not allowed or a file
-    cannot be used; 130 after Ctrl-C. Words that argparse does not understand, and --help, raise SystemExit.
+    Returns the exit status: 0; 1 where the book or a chapter failed, or nobody reads what is printed any more; 2 where
+    an argument is not allowed or a file cannot be used; 130 after Ctrl-C. Words that argparse does not understand, and
+    --help, raise SystemExit.
     """
     parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
     try:
-        return arguments.action(arguments) or 0
+        status = arguments.action(arguments) or 0
+        sys.stdout.flush()
+        return status
     except book.BookError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed would fail again
         return 1
     except (ValueError, OSError) as error:
         from topo.checks import shown

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from topo.files import write_atomically
+from topo.files import brief, check_folder, write_atomically
 from topo.parameters import cells_of, chapter_parameters, check, nearest, one_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +91,7 @@ def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path,
     changed = [each.name for each in declared if each.name in values and values[each.name] != each.default]
     if out.suffix != ".ipynb" or out.is_dir() or out.parent == path.parent:
         raise ValueError(f"{out} is not allowed as output: it must be a file *.ipynb outside {path.parent}")
+    check_folder(out.parent)
 
     import papermill
 
@@ -175,9 +176,16 @@ def glue(**values: object) -> None:
 
 
 def default_output(path: str | Path, overrides: Mapping[str, Any], root: str | Path = ROOT) -> Path:
-    """Where a run of a chapter goes, named after its parameters: `_build/runs/05-mnist-k=100-p=0.2.ipynb`."""
-    name = "-".join([Path(path).stem, *(f"{name}={value}" for name, value in overrides.items())])
-    return Path(root) / "_build" / "runs" / (re.sub(r"[^\w.=,-]+", "", name)[:200] + ".ipynb")
+    """Where a run of a chapter goes, named after its parameters: `_build/runs/05-mnist-k=100-p=0.2.ipynb`.
+
+    Where that would be long, or has characters that a file's name should not have, it ends in a checksum of all.
+    """
+    whole = "-".join([Path(path).stem, *(f"{name}={value}" for name, value in overrides.items())])
+    plain = re.sub(r"[\[\]']|(?<=,) ", "", whole)
+    name = re.sub(r"[^\w.=,-]+", "", plain)
+    if name != plain or len(name) > 200:
+        name = brief(name, whole, 200)
+    return Path(root) / "_build" / "runs" / f"{name}.ipynb"
 
 
 def build(
@@ -205,6 +213,7 @@ def build(
     out = Path(out or root / "_build" / "html").resolve()
     if out.exists() and not (out / ".buildinfo").exists() and (out.is_file() or any(out.iterdir())):
         raise ValueError(f"{out} holds something other than a book; name an empty or a new folder")
+    check_folder(out.parent)
     if jobs < 1:
         raise ValueError(f"jobs = {jobs} is not allowed: it must be at least 1")
     paths = list(chapters(root).values()) if names is None else [chapter(name, root) for name in names]

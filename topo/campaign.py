@@ -32,7 +32,7 @@ from topo.checkpoints import (
     join,
 )
 from topo.checks import check_whole
-from topo.files import write_atomically
+from topo.files import check_folder, write_atomically
 from topo.machine import accelerated, processors
 from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan, trained_members
 from topo.progress import Bar
@@ -80,9 +80,11 @@ def complete(name: str, wanted: Plan, folder: str | Path = archive.DATA, **how: 
     """Train those members of a Plan that the archive `name` in `folder` lacks, and write it. Returns the Archive.
 
     how: arguments of `train`. Nothing is trained where the archive holds all members as they are wanted.
-    Raises ValueError where the archive holds more or other networks, which would be lost, and as `train` does.
+    Raises ValueError where the archive holds more or other networks, which would be lost, and as
+    `topo.files.check_folder` and `train` do.
     """
     check_replaces(name, wanted, folder)
+    check_folder(folder)
     first = members_held(name, wanted, folder)
     if first < wanted.networks:
         keep(name, wanted, train(wanted, first=first, **how), folder)

@@ -3,10 +3,30 @@
 Knows bytes and paths; must not know what a file holds.
 """
 
+import hashlib
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
+
+
+def check_folder(out: str | Path) -> Path:
+    """The folder `out`, if files can be written into it; it need not be there yet. Nothing is made.
+
+    Raises NotADirectoryError where it, or what it would lie in, is a file; PermissionError where that is not writable.
+    """
+    out = Path(out).expanduser()
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"nothing can be written into {out}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"nothing can be written into {out}: {there} is not writable")
+    return out
+
+
+def brief(name: str, whole: str, most: int = 120) -> str:
+    """A name of `most` characters at most that differs for other `whole`: the beginning of `name`, and a checksum."""
+    return f"{name[: most - 9]}-{hashlib.sha256(whole.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

@@ -5,7 +5,6 @@ Knows weights and the measures of the other modules; must not know file formats,
 
 import csv
 import io
-import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -23,7 +22,7 @@ from topo.checks import check_fraction, check_whole, shown
 from topo.claims import SURE, holm
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
-from topo.files import write_atomically
+from topo.files import check_folder, write_atomically
 from topo.filters import normalize
 from topo.mapper import graph_summary, mapper_graph
 from topo.persistence import bar_lengths
@@ -243,23 +242,12 @@ def _random_distances(side: int) -> dict[str, float]:
 # The report
 
 
-def check_folder(out: str | Path) -> Path:
-    """The folder `out`, if a report can be written into it. Raises NotADirectoryError or PermissionError if not."""
-    out = Path(out).expanduser()
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"{there} is a file: the report needs a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"the report cannot be written: {there} is not writable")
-    return out
-
-
 def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path) -> tuple[Path, Path]:
     """Write what `inspect` found: out/layers.csv with a row for each layer, and out/report.html with a picture of each.
 
     The page is one file with everything in it. Both are written whole or not at all.
     weights: what was looked at; out: a folder, made where it is not there.
-    Returns the paths of the page and of the table. Raises as `check_folder` does.
+    Returns the paths of the page and of the table. Raises as `topo.files.check_folder` does.
     """
     out = check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
