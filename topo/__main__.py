@@ -27,7 +27,7 @@ def add_book(commands: Commands) -> None:
     """`book`: execute the chapters and render the pages."""
 
     def action(arguments: argparse.Namespace) -> None:
-        book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh)
+        book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh, arguments.anew)
 
     parser = commands.add_parser("book", help="execute the chapters and render the book")
     parser.add_argument("--out", metavar="FOLDER", help="where the pages go (default: _build/html)")
@@ -35,6 +35,7 @@ def add_book(commands: Commands) -> None:
     parser.add_argument("--chapters", nargs="*", metavar="CHAPTER", help=only)
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="chapters executed at a time (default: 2)")
     parser.add_argument("--refresh", action="store_true", help="save the outputs into the chapters, too")
+    parser.add_argument("--anew", action="store_true", help="execute also what has not changed since the last time")
     parser.set_defaults(action=action)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from topo.files import brief, check_folder, write_atomically
+from topo.freshness import Store, stamps
 from topo.parameters import cells_of, chapter_parameters, check, nearest, one_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,11 +76,18 @@ def chapter(name: str, root: str | Path = ROOT) -> Path:
     raise ValueError(f"there is no chapter {name!r}{nearest(name, known)}; the chapters are {', '.join(known)}")
 
 
-def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path, cwd: str | Path | None = None) -> Path:
+def run_chapter(
+    path: str | Path,
+    overrides: Mapping[str, Any],
+    out: str | Path,
+    cwd: str | Path | None = None,
+    trace: str | Path | None = None,
+) -> Path:
     """Execute the chapter at `path` with changed parameters into the notebook `out`, never touching `path`.
 
     overrides: values by name, checked as in `topo.parameters.check` before anything runs.
-    cwd: the folder that it runs in; where None, a copy of the chapter's own that is thrown away.
+    cwd: the folder that it runs in; where None, a copy of the chapter's own that is thrown away. trace: a file into
+    which `topo.freshness.watch` writes what the chapter depends on; None where nobody asks.
     Returns `out`, which is written whole or not at all.
     Raises ValueError for a parameter or an `out` that is not allowed, and as `chapter_parameters` does; BookError,
     naming chapter and cell, where a cell raises or the kernel dies. Where a cell raises, what was executed is kept
@@ -105,11 +113,16 @@ def run_chapter(path: str | Path, overrides: Mapping[str, Any], out: str | Path,
             cwd = _copy_folder(path.parent, Path(scratch) / "cwd")
         template = str(path).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
         variables = {_CALLED_FROM: here, _OVERRIDDEN: " ".join(changed)}
+        options = ["--log-level=CRITICAL"]
+        if trace is not None:
+            inside = [str(folder) for folder in (ROOT / "data", cwd)]
+            begin = f"from topo import freshness; freshness.watch({str(trace)!r}, {inside!r}); del freshness"
+            options.append(f"--IPKernelApp.exec_lines={[begin]!r}")
         try:
             notebook = papermill.execute_notebook(
                 template, executed, values, kernel_name="python3", language="python", cwd=cwd, progress_bar=False,
                 request_save_on_cell_execute=False, kernel_manager_class=_kernel_manager_class(variables),
-                extra_arguments=["--log-level=CRITICAL"],
+                extra_arguments=options,
                 on_cell_start=lambda cell, cell_index: reached.append(cell_index),
             )  # fmt: skip
         except papermill.PapermillExecutionError as error:
@@ -193,6 +206,7 @@ def build(
     names: Sequence[str] | None = None,
     jobs: int = 2,
     refresh: bool = False,
+    anew: bool = False,
     root: str | Path = ROOT,
     report: Callable[[str], object] = print,
 ) -> Path:
@@ -201,11 +215,14 @@ def build(
     out: folder of the pages, `_build/html` where None; a book that is there is replaced, at the very end.
     names: the chapters to execute, all where None; the others keep the outputs that they are committed with. A chapter
     with a cell tagged READS_CHAPTERS is executed after all others.
-    jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too.
+    jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too. anew:
+    whether to execute also what did not change since it was executed the last time: the chapter, the modules, archives
+    and files that it reads, the versions of packages, and the data sets that are at hand.
     report: called with a line of text for each chapter, and one for the pages.
 
-    Copies are executed, in `_build/executed`; the chapters themselves change only with `refresh`. Where a page in
-    Markdown shows images/NAME.png and a chapter has a figure of that name, the picture is that figure.
+    Copies are executed, in `_build/executed`, and kept in `_build/fresh` with what they depend on; the chapters
+    themselves change only with `refresh`. Where a page in Markdown shows images/NAME.png and a chapter has a figure of
+    that name, the picture is that figure.
     Returns `out`. Raises ValueError before anything runs where an argument or a chapter's parameters are not allowed,
     FileNotFoundError as `chapters` does, BookError where a chapter fails (one line each) or Jupyter Book has a warning.
     """
@@ -223,8 +240,14 @@ def build(
     staged = root / "_build" / "executed"
     shutil.rmtree(staged, ignore_errors=True)
     book = _copy_folder(root / "book", staged / "book")
+    store = Store(root / "_build" / "fresh", _surroundings(root), book)
     for last in (False, True):
-        _execute([path for path in paths if _reads_chapters(path) == last], book, jobs, report)
+        wanted = [path for path in paths if _reads_chapters(path) == last]
+        changed = [path for path in wanted if anew or not store.recall(path, book / path.name)]
+        for path in wanted:
+            if path not in changed:
+                report(f"{path.stem} has not changed")
+        _execute(changed, book, jobs, report, store)
     _save_pictures(book)
     if refresh:
         for path in paths:
@@ -244,11 +267,20 @@ def build(
     return out
 
 
-def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[str], object]) -> None:
+def _surroundings(root: Path) -> str:
+    """What all chapters depend on, as a text: this Python, the versions of packages, the data sets that are at hand."""
+    from topo.remote import folders
+
+    pins = root / "requirements.txt"
+    at_hand = [str(folder) for folder in folders()], stamps(folders())
+    return repr((sys.version, pins.read_text("utf-8") if pins.exists() else "", at_hand))
+
+
+def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[str], object], store: Store) -> None:
     """Execute chapters, `jobs` at a time, each in its own process because papermill changes the working directory."""
     failures = []
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent) as pool:
-        futures = {pool.submit(_timed_run, path, folder): path for path in paths}
+        futures = {pool.submit(_timed_run, path, folder, store): path for path in paths}
         for future in as_completed(futures):
             try:
                 report(f"{futures[future].stem} executed in {future.result():.0f} s")
@@ -274,9 +306,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _timed_run(path: Path, folder: Path) -> float:
-    start = time.perf_counter()
-    run_chapter(path, {}, folder / path.name, cwd=folder)
+def _timed_run(path: Path, folder: Path, store: Store) -> float:
+    start, since = time.perf_counter(), time.time()
+    with tempfile.TemporaryDirectory() as scratch:
+        trace = Path(scratch) / "trace"
+        run_chapter(path, {}, folder / path.name, cwd=folder, trace=trace)
+        store.remember(path, folder / path.name, trace, since)
     return time.perf_counter() - start
 
 

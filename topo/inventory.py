@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from topo.files import write_atomically
+from topo.freshness import note_entry
 
 MANIFEST = "MANIFEST.json"
 
@@ -19,6 +20,11 @@ def entries(folder: str | Path) -> dict[str, dict[str, Any]]:
 
     An entry has the file's name, bytes and sha256, and a description. Raises ValueError where the manifest has others.
     """
+    note_entry(folder)
+    return _entries(folder)
+
+
+def _entries(folder: str | Path) -> dict[str, dict[str, Any]]:
     path = Path(folder) / MANIFEST
     if not path.exists():
         return {}
@@ -41,7 +47,7 @@ def put(name: str, content: bytes, description: Mapping[str, Any], folder: str |
     path = folder / f"{name}.safetensors"
     write_atomically(path, content)
     entry = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **description}
-    kept = dict(sorted({**entries(folder), name: entry}.items()))
+    kept = dict(sorted({**_entries(folder), name: entry}.items()))
     write_atomically(folder / MANIFEST, (json.dumps(kept, indent=1) + "\n").encode())
     return path
 
@@ -53,7 +59,8 @@ def find(name: str, folder: str | Path, kind: str, anew: str) -> tuple[Path, dic
     Raises FileNotFoundError for a name that is not in the manifest, naming those that are, or a file that is missing;
     ValueError where the file is not the one that the manifest describes.
     """
-    folder, known = Path(folder), entries(folder)
+    note_entry(folder, name)
+    folder, known = Path(folder), _entries(folder)
     if name not in known:
         there = ", ".join(known) or "none"
         raise FileNotFoundError(f"{kind} {name!r} is not in {folder / MANIFEST}; there are: {there}")
