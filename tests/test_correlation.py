@@ -55,12 +55,13 @@ def test_what_all_networks_share_counts_over_times_and_in_their_null_and_not_ove
     assert over_times.chance < 0.01 and over_networks.chance < 0.01 and over_networks.low > 0.3
 
 
-def test_with_several_times_too_the_interval_covers_zero_and_the_p_value_is_uniform():
+@pytest.mark.parametrize("over", ["networks", "times"])
+def test_with_several_times_too_the_interval_covers_zero_and_the_p_value_is_uniform(over):
     generator = np.random.default_rng(4)
     walks = lambda: generator.standard_normal((20, 6)).cumsum(
         axis=1
     )  # a network at one time is like itself at the next
-    found = [rank_correlation(walks(), walks(), draws=199, seed=i) for i in range(200)]
+    found = [rank_correlation(walks(), walks(), over, draws=199, seed=i) for i in range(200)]
     assert 0.9 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.99
     assert kstest([each.chance for each in found], "uniform").pvalue > 0.01
 

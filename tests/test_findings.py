@@ -5,7 +5,21 @@ import time
 import numpy as np
 import pytest
 
-from topo import archive, density, evidence, filters, inspection, mapper, persistence, populations, pretrained, spaces
+from topo import (
+    archive,
+    density,
+    evidence,
+    filters,
+    inspection,
+    learning,
+    mapper,
+    persistence,
+    populations,
+    pretrained,
+    spaces,
+)
+from topo.correlation import rank_correlation
+from topo.trials import untrained_filters
 
 MNIST = [name for name in archive.manifest() if name.startswith("mnist-")]
 PAPER_K, PAPER_P, PAPER_POINTS = 200, 0.3, 6400
@@ -399,3 +413,34 @@ def test_at_depths_6_and_7_the_deep_network_has_a_loop_where_it_is_densest_and_b
 
     for layer in (6, 7):
         assert largest(layer, 7800) >= 4 > 2 > largest(layer, 0)
+
+
+def strengths(name, layer):
+    """The share of contrast in the plane of edges of each network at each iteration, and accuracies."""
+    return learning.course(archive.load(name), lambda points: float(spaces.primary_energy(points).mean()), layer)
+
+
+@pytest.mark.parametrize(
+    "name, layer, low, high",
+    [
+        ("mnist-M-64-32-64-batch-124", 1, 0.9, 1.0),
+        ("cifar-gray-C-64-32-64", 1, -0.7, -0.2),
+        ("cifar-gray-C-64-32-64", 2, 0.8, 1.0),
+        ("cifar-gray-C-64-32-64-trained", 1, -1.0, -0.7),
+        ("cifar-color-C-64-32-64", 2, 0.8, 1.0),
+    ],
+)
+def test_strength_and_accuracy_go_together_in_time_up_or_down_and_as_much_with_another_networks_accuracy(
+    name, layer, low, high
+):
+    _, values, accuracy = strengths(name, layer)
+    in_time = rank_correlation(values, accuracy, "times", draws=199)
+    assert low <= in_time.value <= high and abs(in_time.value - in_time.null) < 0.05
+    assert abs(rank_correlation(values, accuracy, draws=199).value) < 0.35
+
+
+@pytest.mark.parametrize("name", ["mnist-M-64-32-64", "cifar-gray-C-64-32-64", "cifar-color-C-64-32-64"])
+def test_every_second_layer_has_more_of_the_circle_than_untrained_ones_of_its_size(name):
+    values = strengths(name, 2).values[:, -1]
+    null = [spaces.primary_energy(untrained_filters(2048, seed)).mean() for seed in range(50)]
+    assert values.min() > max(null)

@@ -343,7 +343,8 @@ def scatters(
     Raises TypeError or ValueError for other shapes, or where there is no panel.
     """
     texts, pairs = texts_and_values(labelled, "labelled")
-    figure, axes = wrapped_panels(texts, columns, 2.3)
+    figure, axes = wrapped_panels(texts, columns, 2.0)
+    figure.set_figwidth(min(WIDTH, 2.7 * min(columns, len(texts))))  # narrow, for letters that a phone can show
     for ax, text, pair in zip(axes, texts, pairs):
         x, y = (as_points(np.asarray(each).reshape(len(each), -1), text) for each in pair)
         if x.shape != y.shape:
@@ -379,7 +380,7 @@ def intervals(
     """
     texts, measured = texts_and_values(rows, "rows")
     ways = list(dict.fromkeys(way for each in measured for way, _ in _pairs(each)))
-    ax = axes_for(ax, min(WIDTH, 6.2), 0.9 + 0.34 * len(texts))
+    ax = axes_for(ax, 5.2, 0.9 + 0.34 * len(texts))
     for i, (way, colour, marker) in enumerate(zip(ways, cycle(PALETTE), cycle(MARKERS))):
         shift = 0.24 * (i - (len(ways) - 1) / 2)
         found = [(row, *values) for row, each in enumerate(measured) for name, values in _pairs(each) if name == way]
