@@ -4,10 +4,10 @@ Knows claims, trials and scales; must not compute a topological invariant, nor d
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from topo.archive import Archive
 from topo.trials import SOME, Trials
 from topo.types import PaperScale, Whole
 
+_Name = TypeVar("_Name", bound=Hashable)
 REPRODUCED, IN_PART, NOT = "reproduced", "reproduced in part", "not reproduced"
 UNDECIDED, MISSING = "undecided at this scale", "not computable here"
 VERDICTS = (REPRODUCED, IN_PART, NOT, UNDECIDED, MISSING)
@@ -253,7 +254,7 @@ def judge(chapter: str, findings: Mapping[str, Finding]) -> list[Ruling]:
     return [_ruling(name, findings[name], corrected.get(name)) for name in CLAIMS if name in wanted]
 
 
-def holm(chances: Mapping[str, float]) -> dict[str, float]:
+def holm(chances: Mapping[_Name, float]) -> dict[_Name, float]:
     """p-values corrected for their number by the method of Holm (1979): the chance of one false finding or more.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
