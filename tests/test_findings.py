@@ -4,8 +4,21 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from topo import archive, density, evidence, filters, inspection, mapper, persistence, populations, pretrained, spaces
+from topo import (
+    archive,
+    coordinates,
+    density,
+    evidence,
+    filters,
+    inspection,
+    mapper,
+    persistence,
+    populations,
+    pretrained,
+    spaces,
+)
 
 MNIST = [name for name in archive.manifest() if name.startswith("mnist-")]
 PAPER_K, PAPER_P, PAPER_POINTS = 200, 0.3, 6400
@@ -399,3 +412,23 @@ def test_at_depths_6_and_7_the_deep_network_has_a_loop_where_it_is_densest_and_b
 
     for layer in (6, 7):
         assert largest(layer, 7800) >= 4 > 2 > largest(layer, 0)
+
+
+def test_vgg16_loses_vertical_lines_and_gains_horizontal_ones_with_depth():
+    weights, circles, shares = pretrained.obtain("vgg16"), spaces.circles(144), []
+    for layer in pretrained.vgg_layers("vgg16")[1:]:
+        points = filters.normalize(weights.draw(layer.name, 4_000).filters)
+        shares.append([each.share for each in spaces.on_circles(points, circles).values()])
+    _, vertical, horizontal = np.transpose(shares)
+    depth = np.arange(len(vertical))
+    assert spearmanr(depth, vertical).statistic < -0.8 and spearmanr(depth, horizontal).statistic > 0.5
+    assert vertical[-1] < 0.5 * vertical[0] and horizontal[-1] > 1.3 * horizontal[0]
+
+
+def test_the_circular_coordinate_of_mnist_has_the_order_of_its_edges():
+    points = core("mnist-M-64-32-64")
+    found = coordinates.circular_coordinates(points, LOOPS)
+    ranks = [coordinates.circular_ranks(each) for each in (found, spaces.primary_angle(points))]
+    assert abs(coordinates.circular_correlation(*ranks)) > 0.95
+    with pytest.raises(ValueError, match="has no loop"):
+        coordinates.circular_coordinates(core("mnist-M-64-32-64", 0), LOOPS)
