@@ -657,6 +657,52 @@ def test_slides_hold_every_picture_and_show_the_first():
         figures.slides({})
 
 
+def test_rings_go_on_in_the_next_row():
+    circle = spaces.primary_circle(np.arange(4) * np.pi / 2)
+    axes = figures.rings({str(i): circle for i in range(5)}, columns=2).axes
+    corners = [ax.get_subplotspec().rowspan.start for ax in axes]
+    assert corners == [0, 0, 1, 1, 2] and [ax.get_title() for ax in axes] == list("01234")
+
+
+def test_the_klein_square_has_its_patches_where_its_axes_say():
+    (ax,) = figures.klein_square(steps=4).axes
+    frames = ax.collections[-1].get_paths()
+    assert len(frames) == 4 * 8 == len(spaces.klein_bottle_grid(4))
+    centres = np.array([path.vertices[:4].mean(axis=0) for path in frames])
+    edge = centres[np.linalg.norm(spaces.klein_bottle_grid(4) - spaces.primary_circle(np.pi / 2), axis=1).argmin()]
+    ticks = dict(zip([each.get_text() for each in ax.get_yticklabels()], ax.get_yticks()))
+    assert edge[1] == ticks["π/2"] and edge[0] == ax.get_xticks()[1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        f"{name} circle" for name in ("primary", "vertical", "horizontal")
+    ]
+    with pytest.raises(ValueError, match="steps = 3 must be even"):
+        figures.klein_square(steps=3)
+
+
+def test_klein_squares_share_one_colour_scale():
+    square = np.ones((8, 4))
+    figure = figures.klein_squares({"even": square, "dense": 100 * square}, label="times", limits=(0.5, 16))
+    *panels, bar = figure.axes
+    images = [ax.images[0] for ax in panels]
+    assert {(image.norm.vmin, image.norm.vmax) for image in images} == {(0.5, 16)}
+    assert [image.get_array().max() for image in images] == [1, 16]
+    assert list(bar.get_yticks()) == [0.5, 1, 2, 4, 8, 16] and bar.get_ylabel() == "times"
+    with pytest.raises(ValueError, match=r"shape \(2 \* steps, steps\), not \(4, 4\)"):
+        figures.klein_squares({"wrong": square[:4]}, label="times", limits=(0.5, 16))
+    with pytest.raises(ValueError, match="must be positive and ascending"):
+        figures.klein_squares({"even": square}, label="times", limits=(0, 16))
+
+
+def test_angle_pairs_are_drawn_in_degrees_of_one_turn():
+    figure = figures.angle_pairs({"one": ([0, np.pi], [-np.pi / 2, 3 * np.pi])}, xlabel="angle", ylabel="coordinate")
+    (ax,) = figure.axes
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0, 270], [180, 180]])
+    many = figures.angle_pairs({"one": (np.zeros(500), np.zeros(500))}, xlabel="", ylabel="", most=50)
+    assert len(many.axes[0].collections[0].get_offsets()) == 50
+    with pytest.raises(ValueError, match="'one' has 2 angles and 1 others"):
+        figures.angle_pairs({"one": ([0.0, 1.0], [0.0])}, xlabel="", ylabel="")
+
+
 def test_rings_leave_holes_out_and_count_them():
     circle = spaces.primary_circle(np.arange(4) * np.pi / 2)
     holed = circle.copy()

@@ -4,9 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from topo import (
     archive,
+    coordinates,
     density,
     evidence,
     filters,
@@ -444,3 +446,23 @@ def test_every_second_layer_has_more_of_the_circle_than_untrained_ones_of_its_si
     values = strengths(name, 2).values[:, -1]
     null = [spaces.primary_energy(untrained_filters(2048, seed)).mean() for seed in range(50)]
     assert values.min() > max(null)
+
+
+def test_vgg16_loses_vertical_lines_and_gains_horizontal_ones_with_depth():
+    weights, circles, shares = pretrained.obtain("vgg16"), spaces.circles(144), []
+    for layer in pretrained.vgg_layers("vgg16")[1:]:
+        points = filters.normalize(weights.draw(layer.name, 4_000).filters)
+        shares.append([each.share for each in spaces.on_circles(points, circles).values()])
+    _, vertical, horizontal = np.transpose(shares)
+    depth = np.arange(len(vertical))
+    assert spearmanr(depth, vertical).statistic < -0.8 and spearmanr(depth, horizontal).statistic > 0.5
+    assert vertical[-1] < 0.5 * vertical[0] and horizontal[-1] > 1.3 * horizontal[0]
+
+
+def test_the_circular_coordinate_of_mnist_has_the_order_of_its_edges():
+    points = core("mnist-M-64-32-64")
+    found = coordinates.circular_coordinates(points, LOOPS)
+    ranks = [coordinates.circular_ranks(each) for each in (found, spaces.primary_angle(points))]
+    assert abs(coordinates.circular_correlation(*ranks)) > 0.95
+    with pytest.raises(ValueError, match="has no loop"):
+        coordinates.circular_coordinates(core("mnist-M-64-32-64", 0), LOOPS)

@@ -96,6 +96,45 @@ def test_three_circles_holds_evenly_spaced_points_of_all_three():
         three_circles(2)
 
 
+def test_the_angle_on_a_circle_is_that_of_its_formula():
+    circles = spaces.circles(24)
+    vertical, horizontal = secondary_circles(ANGLES)
+    for name, patches in (("primary", primary_circle(ANGLES)), ("vertical", vertical), ("horizontal", horizontal)):
+        found = spaces.circle_angle(3 * patches, circles[name])
+        np.testing.assert_allclose(np.exp(1j * found), np.exp(1j * ANGLES), atol=1e-12)
+    np.testing.assert_allclose(spaces.circle_angle(PATCHES, circles["primary"]), primary_angle(PATCHES), atol=1e-12)
+    with pytest.raises(ValueError, match="three steps or more, not 2"):
+        spaces.circle_angle(PATCHES, circles["primary"][:2])
+
+
+def test_shares_on_the_klein_bottle_are_those_of_the_nearest_patches():
+    points = spaces.normalize(PATCHES)
+    shares = spaces.klein_bottle_shares(points, 4, 0.8)
+    expected = np.zeros((8, 4))
+    for point in points:
+        apart = [
+            [np.linalg.norm(point - klein_bottle(j * np.pi / 4, i * np.pi / 4)) for j in range(4)] for i in range(8)
+        ]
+        if np.min(apart) <= 0.8:
+            expected.flat[np.argmin(apart)] += 1 / len(points)
+    np.testing.assert_allclose(shares, expected)
+    assert 0 < shares.sum() < 1
+    with pytest.raises(ValueError, match="near = 0 must be a distance above 0"):
+        spaces.klein_bottle_shares(points, 4, 0)
+
+
+def test_what_moves_on_the_klein_bottle_moves_by_the_distance_of_its_patches():
+    edge, other = (spaces.klein_bottle_shares(klein_bottle(theta, np.pi / 2)[None], 4) for theta in (0, np.pi / 4))
+    distance = np.linalg.norm(primary_circle(0.0) - primary_circle(np.pi / 4))
+    assert spaces.klein_bottle_move(edge, other) == pytest.approx(distance)
+    assert spaces.klein_bottle_move(edge, edge + other) == pytest.approx(distance / 2)
+    assert spaces.klein_bottle_move(edge, 3 * edge) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ValueError, match=r"shares \(8, 4\) and others \(4, 2\) must both have shape"):
+        spaces.klein_bottle_move(edge, np.ones((4, 2)))
+    with pytest.raises(ValueError, match="no point is near the Klein bottle"):
+        spaces.klein_bottle_move(edge, 0 * edge)
+
+
 # --- Samples ------------------------------------------------------------------------------------------------
 
 

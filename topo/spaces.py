@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.spatial import cKDTree
+from scipy.stats import wasserstein_distance_nd
 
 from topo.checks import as_points, check_whole
 from topo.filters import normalize
@@ -18,6 +19,7 @@ from topo.types import Number, Points, PointsLike, Real, Row, Seed, Whole
 Angles = Number | Real[np.ndarray, "*angles"] | Sequence[Number]  # in radians
 PatchesLike = Real[np.ndarray, "points 9"] | Sequence[Row]
 _Circle = Real[np.ndarray, "steps 9"] | Sequence[Row]
+_Square = Real[np.ndarray, "_phis _thetas"]
 
 
 @lru_cache
@@ -68,6 +70,43 @@ def klein_bottle_grid(steps: Whole = 60, side: Whole = 3) -> Float64[np.ndarray,
     check_whole(steps, "steps", 1)
     theta, phi = np.meshgrid(np.arange(steps) * np.pi / steps, np.arange(2 * steps) * np.pi / steps)
     return klein_bottle(theta, phi, side).reshape(-1, side * side)
+
+
+def klein_bottle_shares(
+    points: PatchesLike, steps: Whole = 8, near: Number = 0.6
+) -> Float64[np.ndarray, "phis thetas"]:
+    """The share of a cloud at each patch of a grid on the Klein bottle, cut open to its fundamental square.
+
+    A point belongs to the nearest patch of `klein_bottle_grid(steps)`, or to none where that is farther than `near`.
+    points: centred and of unit norm; steps: of theta, half as many as of phi; near: a distance.
+    Returns a row for each phi and a column for each theta, from 0 on; the sum is the share of points near the bottle.
+    Raises TypeError or ValueError for another shape, steps below 1, or a distance that is not positive.
+    """
+    points = _as_patches(points)
+    if not near > 0:
+        raise ValueError(f"near = {near!r} must be a distance above 0")
+    distance, nearest = cKDTree(klein_bottle_grid(steps)).query(points, workers=-1)
+    counts = np.bincount(nearest[distance <= near], minlength=2 * steps * steps)
+    return counts.reshape(2 * int(steps), int(steps)) / len(points)
+
+
+def klein_bottle_move(shares: _Square, others: _Square) -> float:
+    """The earth mover's distance between two clouds on the Klein bottle: how far a point moves from one to the other.
+
+    Each is scaled to a sum of 1. Of all ways to turn one into the other, it is the least mean distance by which the
+    points are moved, measured between patches in R^9; computed by `scipy.stats.wasserstein_distance_nd`.
+    shares, others: as `klein_bottle_shares` returns them, with the same steps. More than 8 steps take seconds.
+    Returns a distance, in norms of a patch. Raises ValueError for other shapes, or where no point is near the bottle.
+    """
+    first, second = (np.asarray(each, float) for each in (shares, others))
+    steps = first.shape[-1]
+    if first.shape != second.shape or first.shape != (2 * steps, steps):
+        raise ValueError(f"shares {first.shape} and others {second.shape} must both have shape (2 * steps, steps)")
+    if not (first.sum() > 0 and second.sum() > 0):
+        raise ValueError("no point is near the Klein bottle, so that there is nothing to move")
+    patches = klein_bottle_grid(steps)
+    first, second = first.ravel() / first.sum(), second.ravel() / second.sum()
+    return float(wasserstein_distance_nd(patches, patches, first, second))
 
 
 _WAYS = "right", "below right", "below", "below left", "left", "above left", "above", "above right"
@@ -269,6 +308,20 @@ def primary_angle(points: PatchesLike) -> Float64[np.ndarray, "points"]:
     """
     x, y = _LINEAR @ _as_patches(points).T
     return np.arctan2(y, x)
+
+
+def circle_angle(points: PatchesLike, circle: _Circle) -> Float64[np.ndarray, "points"]:
+    """The angle at which each patch projects to the plane of a circle around the origin, such as one of `circles`.
+
+    points: of any mean and norm; circle: in even steps, three or more, the first of which has angle 0.
+    Returns radians in (-pi, pi]. Raises ValueError for another shape, or where there are fewer steps.
+    """
+    points, circle = _as_patches(points), _as_patches(circle)
+    if len(circle) < 3:
+        raise ValueError(f"circle must have three steps or more, not {len(circle)}")
+    around = np.arange(len(circle)) * 2 * np.pi / len(circle)
+    across, along = np.stack([np.cos(around), np.sin(around)]) @ circle @ points.T
+    return np.arctan2(along, across)
 
 
 def primary_energy(points: PatchesLike) -> Float64[np.ndarray, "points"]:

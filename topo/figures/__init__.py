@@ -6,7 +6,7 @@ Knows arrays, barcodes and graphs; must not know where they come from, nor compu
 # Every function that draws one picture takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where
 # `ax` is None. Every one returns the Figure. The function `barcodes` hides the module of the same name here.
 from topo.figures.barcodes import barcode, barcodes
-from topo.figures.clouds import cloud, complex_at, complexes, cover, plane, planes
+from topo.figures.clouds import angle_pairs, cloud, complex_at, complexes, cover, klein_squares, plane, planes
 from topo.figures.graphs import layers, mapper, mappers
 from topo.figures.numbers import (
     agreement,
@@ -22,7 +22,7 @@ from topo.figures.numbers import (
     timeline,
     verdict_bars,
 )
-from topo.figures.patches import circle_of_patches, patch, patch_row, rings, three_circles
+from topo.figures.patches import circle_of_patches, klein_square, patch, patch_row, rings, three_circles
 from topo.figures.style import (
     AMBER,
     BLUE,
@@ -70,6 +70,7 @@ __all__ = [
     "barcode",
     "barcodes",
     "circle_of_patches",
+    "klein_square",
     "patch",
     "patch_row",
     "rings",
@@ -77,10 +78,12 @@ __all__ = [
     "layers",
     "mapper",
     "mappers",
+    "angle_pairs",
     "cloud",
     "complex_at",
     "complexes",
     "cover",
+    "klein_squares",
     "plane",
     "planes",
     "agreement",

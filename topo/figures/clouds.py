@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import FigureBase
 
 from topo import spaces
@@ -80,6 +80,71 @@ def planes(labelled: Labelled[Real[np.ndarray, "_points 9"] | Sequence[Row]], *,
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
     _plane_bar(cells[0], axes)
+    return figure
+
+
+def klein_squares(
+    labelled: Labelled[Real[np.ndarray, "_phis _thetas"]],
+    *,
+    label: str,
+    limits: tuple[Number, Number],
+    columns: Whole = 4,
+) -> Figure:
+    """Clouds on the fundamental square of the Klein bottle, as `klein_square` draws it, with one colour scale for all.
+
+    labelled: a number above or at 0 for each phi and theta, with the text above its panel, such as
+    `topo.spaces.klein_bottle_shares` divided by those of another cloud; label: of the numbers, with their unit; limits:
+    the numbers above 0 at which the colours, which are logarithmic, begin and end; columns: panels in a row.
+    Raises TypeError or ValueError for another shape, or limits that are not positive and ascending.
+    """
+    texts, squares = texts_and_values(labelled, "labelled")
+    low, high = limits
+    if not 0 < low < high:
+        raise ValueError(f"limits = {limits!r} must be positive and ascending")
+    figure, axes = wrapped_panels(texts, columns, 0.5 + WIDTH / (columns + 1), share=True)
+    for i, (ax, square) in enumerate(zip(axes, squares)):
+        phis, thetas = np.shape(square)
+        if phis != 2 * thetas:
+            raise ValueError(f"values must have shape (2 * steps, steps), not {(phis, thetas)}")
+        shown = np.clip(square, low, high)
+        image = ax.imshow(shown, norm=LogNorm(low, high), cmap=AMOUNTS, aspect=0.5)
+        ax.set_xticks([0, thetas / 2], ["0", "π/2"])
+        ax.set_yticks(np.arange(4) * phis / 4, ["0", "π/2", "π", "3π/2"])
+        ax.tick_params(length=2)
+        ax.spines[:].set_visible(False)
+        if i % columns == 0:
+            ax.set_ylabel("mixture $\\phi$")
+        if i >= len(texts) - columns:
+            ax.set_xlabel("direction $\\theta$")
+    ticks = 2.0 ** np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=30, pad=0.02, label=label, format="%g", ticks=ticks)
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)
+    return figure
+
+
+def angle_pairs(
+    labelled: Labelled[tuple[Row, Row]], *, xlabel: str, ylabel: str, columns: Whole = 4, most: Whole = 1000
+) -> Figure:
+    """One angle of every point against another, with a panel for each cloud: where they are the same, on the diagonal.
+
+    labelled: two angles of each cloud in radians, with the text above its panel; xlabel, ylabel: of the first and the
+    second; columns: panels in a row; most: points of a cloud that are drawn, evenly spread over its rows.
+    Raises TypeError or ValueError where two angles are not as many.
+    """
+    texts, every = texts_and_values(labelled, "labelled")
+    check_whole(most, "most", 1)
+    figure, axes = wrapped_panels(texts, columns, 0.3 + WIDTH / (columns + 0.5), share=True)
+    for i, (ax, (angles, others)) in enumerate(zip(axes, every)):
+        if len(angles) != len(others):
+            raise ValueError(f"{texts[i]!r} has {len(angles)} angles and {len(others)} others")
+        rows = np.unique(np.linspace(0, len(angles) - 1, most).astype(int))
+        pairs = np.degrees(np.column_stack([np.asarray(angles), np.asarray(others)])[rows]) % 360
+        ax.plot([0, 360], [0, 360], color=ORANGE, linewidth=1, linestyle="--", zorder=1)
+        ax.scatter(*pairs.T, s=3, color=BLUE, alpha=0.35, linewidths=0, zorder=2)
+        ax.set(xlim=(0, 360), ylim=(0, 360), xticks=(0, 180, 360), yticks=(0, 180, 360), aspect="equal")
+    figure.supxlabel(xlabel, fontsize=matplotlib.rcParams["axes.labelsize"])
+    figure.supylabel(ylabel, fontsize=matplotlib.rcParams["axes.labelsize"])
     return figure
 
 

@@ -27,8 +27,8 @@ from topo.figures.style import (
     axes_for,
     check_positive,
     hide_scales,
-    panels,
     texts_and_values,
+    wrapped_panels,
 )
 from topo.types import Number, PointsLike, Real, Row, Whole
 
@@ -120,20 +120,23 @@ def rings(
     *,
     starts: Row | None = None,
     count: bool = True,
+    columns: Whole | None = None,
 ) -> Figure:
     """Rings of patches side by side, such as the mean filters along several circles.
 
     A patch that holds NaN is left out as a hole, and the number of holes is written in the middle of its ring.
 
     labelled: the patches of each ring, at even angles, clockwise; starts: the angle of each ring's first patch in
-    radians, clockwise from the right, 0 where None; count: whether to write the number of holes.
+    radians, clockwise from the right, 0 where None; count: whether to write the number of holes; columns: rings in a
+    row, all of them where None.
     Raises TypeError or ValueError for another shape, or where starts are too many or too few.
     """
     texts, every = texts_and_values(labelled, "labelled")
     starts = np.zeros(len(texts)) if starts is None else starts
     if len(starts) != len(texts):
         raise ValueError(f"there are {len(starts)} starts for {len(texts)} rings")
-    figure, axes = panels(1, len(texts), height=0.2 + WIDTH / max(3, len(texts)), labels=texts)
+    columns = len(texts) if columns is None else columns
+    figure, axes = wrapped_panels(texts, columns, 0.2 + WIDTH / max(3, min(columns, len(texts))))
     for ax, patches, start in zip(axes, map(np.asarray, every), starts):
         there = ~np.isnan(patches).any(axis=1)
         angles = start + np.arange(len(patches)) * 2 * np.pi / len(patches)
@@ -186,6 +189,33 @@ def three_circles(*, steps: Whole = 16, ax: Axes | None = None) -> FigureBase:
         ax.text(1.75, height, text, va="center", color=INK)
     ax.set(xlim=(-1.15, 3.2), ylim=(-1.15, 1.15))
     hide_scales(ax)
+    return ax.figure
+
+
+def klein_square(*, steps: Whole = 8, ax: Axes | None = None) -> FigureBase:
+    """The Klein bottle, cut open to its fundamental square, as patches; frames show which lie on one of three circles.
+
+    The direction theta runs over half a turn from the left to the right, the mixture phi over a whole turn from the top
+    to the bottom. The lower side continues at the upper one, the right side at the left one read upwards.
+
+    steps: of theta, an even number, half as many as of phi. Raises TypeError or ValueError for other steps.
+    """
+    check_whole(steps, "steps", 2)
+    if steps % 2:
+        raise ValueError(f"steps = {steps} must be even")
+    ax = axes_for(ax, 4.6, 4.6)
+    row, column = np.divmod(np.arange(2 * steps * steps), steps)
+    centres = np.column_stack([column, -row / 2])  # two steps of phi are as high as one of theta is wide
+    left, right, bottom, top = -0.5, steps - 0.5, 0.25 - steps, 0.25
+    ax.hlines([-steps / 4, -3 * steps / 4], left, right, BLUE, "solid", linewidth=2, label="primary circle")
+    ax.vlines([0], bottom, top, ORANGE, "dashed", linewidth=2, label="vertical circle")
+    ax.vlines([steps / 2], bottom, top, GREEN, "dotted", linewidth=2, label="horizontal circle")
+    draw_patches(ax, spaces.klein_bottle_grid(steps), centres, 0.38)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    ax.set_xticks([0, steps / 2], ["0", "π/2"])
+    ax.set_yticks(-np.arange(4) * steps / 4, ["0", "π/2", "π", "3π/2"])
+    ax.set(xlabel="direction $\\theta$", ylabel="mixture $\\phi$", aspect="equal")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3)
     return ax.figure
 
 
