@@ -550,6 +550,34 @@ def test_density_grid_of_nothing_finite_and_bad_grids():
         figures.density_grid([[1.0]], [5], [0.1], label="ratio", mark=(5, 0.2))
 
 
+def test_share_grids_write_per_cent_on_one_scale():
+    labelled = {"PCA": [[0, 0.125], [1, 0.5]], "Isomap": [[0.25, 0], [0, 0]], "other": [[0, 0], [0, 0]]}
+    options = dict(label="one loop", axes=("resolution", "gain"))
+    figure = figures.share_grids(labelled, [10, 30], ["2", "3"], mark=(30, "3"), across=2, **options)
+    first, second, third, bar = figure.axes
+    assert {text.get_position(): text.get_text() for text in first.texts} == {
+        (0, 0): "0", (1, 0): "12", (0, 1): "100", (1, 1): "50"
+    }  # fmt: skip
+    assert [ax.get_title() for ax in (first, second, third)] == list(labelled)
+    assert [ax.images[0].get_clim() for ax in (first, second, third)] == [(0, 100)] * 3
+    assert [ax.patches[0].get_xy() for ax in (first, second, third)] == [(0.5, 0.5)] * 3
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["10", "30"]
+    assert bar.get_ylabel() == "one loop (%)"
+    assert (figure.get_supylabel(), figure.get_supxlabel()) == ("resolution", "gain")
+
+
+def test_share_grids_refuse_what_is_no_grid_of_shares():
+    options = dict(rows=[10], columns=[2, 3], label="one loop", axes=("resolution", "gain"))
+    with pytest.raises(ValueError, match=r"values of 'PCA' must have shape \(1, 2\), not \(1, 3\)"):
+        figures.share_grids({"PCA": [[0, 0, 0]]}, **options)
+    with pytest.raises(ValueError, match="values of 'PCA' must be shares from 0 to 1, not 0 to 12"):
+        figures.share_grids({"PCA": [[0, 12]]}, **options)
+    with pytest.raises(ValueError, match=r"mark = \(10, 4\) must be one of the pairs of rows = \[10\]"):
+        figures.share_grids({"PCA": [[0, 1]]}, mark=(10, 4), **options)
+    with pytest.raises(ValueError, match="labelled must not be empty"):
+        figures.share_grids({}, **options)
+
+
 def test_layer_grids_have_a_row_for_each_layer_and_outline_cells():
     values = {"loops": [[1, np.nan, 3], [0, 2, 5]], "share": [[0.0, 1.5, 2], [3, 4, 5]]}
     figure = figures.layer_grids(values, ["first", "second"], [0.1, 0.2, 0.4], marks={"share": {"second": 0.2}})

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,10 @@ from topo.mapper import (
     SingleLinkage,
     SparseNerve,
     VarianceNormalizer,
+    betti_numbers,
     graph_loops,
     graph_summary,
+    isomap_lens,
     largest_component,
     linkage_threshold,
     mapper_graph,
@@ -33,6 +35,7 @@ from topo.mapper import (
     merge_heights,
     node_means,
     node_sizes,
+    spectral_lens,
 )
 
 
@@ -701,3 +704,40 @@ def test_summary_and_largest_component():
     }
     main = largest_component(graph)
     assert main.vcount() == 2 and [len(e) for e in main.vs["node_elements"]] == [20, 13]
+
+
+@pytest.mark.parametrize("lens", [isomap_lens, spectral_lens])
+def test_lenses_of_neighbourhoods_unroll_a_helix_which_principal_components_do_not(lens):
+    t = np.linspace(0, 4 * np.pi, 400)
+    helix = np.column_stack([np.cos(t), np.sin(t), 0.1 * t])
+    along = [abs(np.corrcoef(t, values[:, 0])[0, 1]) for values in (lens(helix, 6), Lens().fit_transform(helix))]
+    assert lens(helix, 6).shape == (400, 2) and along[0] > 0.95 > 0.8 > along[1]
+
+
+@pytest.mark.parametrize("lens", [isomap_lens, spectral_lens])
+def test_lenses_of_neighbourhoods_take_more_neighbours_where_the_graph_is_in_pieces(lens, recwarn):
+    apart = np.concatenate([noisy_circle(30, 0.1), 5 + noisy_circle(30, 0.1, seed=1)])
+    values = lens(apart, 3)
+    assert np.isfinite(values).all() and not recwarn.list
+    np.testing.assert_array_equal(values, lens(apart, 48))  # 3, 6, 12 and 24 join at most the 30 of one circle
+    assert lens(apart[:4], 15).shape == (4, 2)
+
+
+@pytest.mark.parametrize("lens", [isomap_lens, spectral_lens])
+def test_lenses_of_neighbourhoods_refuse_bad_input(lens):
+    with refused(ValueError, match="neighbors = 0 must be a whole number, 1 or more"):
+        lens(cloud(9), 0)
+    with refused(ValueError, match="points must be 4 or more"):
+        lens(cloud(3))
+
+
+def test_betti_numbers_of_a_cover_are_those_of_its_graph():
+    for seed, least in product(range(3), (1, 3)):
+        points = noisy_circle(300, 0.4, seed)
+        graph = mapper_graph(points, 12, 2)
+        bins = IntervalCover(12, 2).fit_transform(Lens().fit_transform(points))
+        clusters = SingleLinkage().fit_transform([VarianceNormalizer().fit_transform(points), bins])
+        kept = graph.subgraph(np.flatnonzero(node_sizes(graph) >= least))
+        expected = len(kept.connected_components()), graph_loops(graph, least)
+        assert betti_numbers(clusters, least) == expected and min(expected) > 0
+    assert betti_numbers(clusters, 301) == (0, 0)

@@ -12,6 +12,7 @@ import numpy as np
 from igraph import Graph
 from jaxtyping import Float64
 from scipy.sparse import csc_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.checks import as_points, check_number, check_whole
@@ -19,6 +20,7 @@ from topo.neighbors import chains, spanning_tree_lengths
 from topo.nerve import (
     RefinedCover,
     SparseNerve,
+    betti_numbers,
     graph_loops,
     graph_summary,
     largest_component,
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
     from gtda.mapper.pipeline import MapperPipeline  # takes a second to import, which only `mapper_pipeline` needs
 
 __all__ = [
-    "IntervalCover", "Lens", "SingleLinkage", "VarianceNormalizer", "linkage_threshold", "mapper_graph",
-    "mapper_pipeline", "merge_heights",
+    "IntervalCover", "Lens", "SingleLinkage", "VarianceNormalizer", "check_settings", "isomap_lens",
+    "linkage_threshold", "mapper_graph", "mapper_pipeline", "merge_heights", "spectral_lens",
     # these live in nerve
-    "RefinedCover", "SparseNerve", "graph_loops", "graph_summary", "largest_component", "node_means", "node_sizes",
+    "RefinedCover", "SparseNerve", "betti_numbers", "graph_loops", "graph_summary", "largest_component", "node_means",
+    "node_sizes",
 ]  # fmt: skip
 
 COVERS = "uniform", "balanced"
@@ -101,12 +104,19 @@ def mapper_pipeline(
 def _steps(
     resolution: Whole, gain: Number, lens: LensLike, cover: str, metric: str, threshold: Number | None
 ) -> "tuple[Lens, IntervalCover, VarianceNormalizer | _Unscaled, SingleLinkage, SparseNerve]":
+    check_settings(resolution, gain, lens, cover, metric, threshold)
+    scale = VarianceNormalizer() if metric == "vne" else _Unscaled()
+    return Lens(lens), IntervalCover(resolution, gain, cover), scale, SingleLinkage(threshold), SparseNerve()
+
+
+def check_settings(
+    resolution: Whole, gain: Number, lens: LensLike, cover: str, metric: str, threshold: Number | None
+) -> None:
+    """Raise TypeError or ValueError for a setting that `mapper_graph` does not take, whatever the points are."""
     _check_cover(resolution, gain, cover)
     _check_lens(lens)
     _check_choice(metric, "metric", METRICS)
     _check_threshold(threshold)
-    scale = VarianceNormalizer() if metric == "vne" else _Unscaled()
-    return Lens(lens), IntervalCover(resolution, gain, cover), scale, SingleLinkage(threshold), SparseNerve()
 
 
 def _as_cloud(points: PointsLike) -> Float64[np.ndarray, "points dim"]:
@@ -222,6 +232,56 @@ class Lens(BaseEstimator, TransformerMixin):
         if columns.ndim != 2 or len(columns) != len(points) or columns.shape[1] not in (1, 2, 3):
             raise ValueError(f"lens must give {len(points)} points 1, 2 or 3 values each; its shape is {values.shape}")
         return as_points(columns, "lens").astype(np.float64, copy=False)
+
+
+def isomap_lens(points: PointsLike, neighbors: Whole = 15) -> Float64[np.ndarray, "points 2"]:
+    """Two coordinates that keep the lengths of shortest paths in a graph of nearest neighbours, for `Lens` to take.
+
+    Isomap (Tenenbaum, de Silva & Langford 2000), as scikit-learn computes it. A point is joined to its `neighbors`
+    nearest; where that graph falls into pieces, the number is doubled until it does not.
+
+    points: four or more; neighbors: 1 or more, and at most all other points are taken.
+    Raises TypeError or ValueError for other neighbors or too few points, and as `topo.checks.as_points` does.
+    """
+    from sklearn.manifold import Isomap
+
+    points = as_points(points)
+    return Isomap(n_neighbors=_joining(points, neighbors)).fit_transform(points).astype(np.float64, copy=False)
+
+
+def spectral_lens(points: PointsLike, neighbors: Whole = 15) -> Float64[np.ndarray, "points 2"]:
+    """Two coordinates by eigenvectors of the Laplacian of a graph of nearest neighbours, for `Lens` to take.
+
+    The spectral embedding (Belkin & Niyogi 2003), as scikit-learn computes it. A point is among its own `neighbors`
+    here, as scikit-learn counts them. Arguments and errors as for `isomap_lens`.
+    """
+    from sklearn.manifold import SpectralEmbedding
+
+    points = as_points(points)
+    count = _joining(points, neighbors, itself=True)
+    embedding = SpectralEmbedding(affinity="nearest_neighbors", n_neighbors=count, random_state=0)
+    return embedding.fit_transform(points).astype(np.float64, copy=False)
+
+
+def _joining(points: Points, neighbors: Whole, itself: bool = False) -> int:
+    """How many nearest neighbours, `neighbors` times a power of two or all others, join the points to one piece.
+
+    itself: whether a point is the first of its own neighbours.
+    """
+    from sklearn.neighbors import kneighbors_graph
+
+    check_whole(neighbors, "neighbors", 1)
+    if len(points) < 4:
+        raise ValueError(f"points must be 4 or more to be laid out in two coordinates, not {len(points)}")
+
+    def pieces(count: int) -> int:
+        graph = kneighbors_graph(points, count, include_self=itself)
+        return int(connected_components(graph, directed=False, return_labels=False))
+
+    count = min(int(neighbors), len(points) - 1)
+    while pieces(count) > 1:
+        count = min(2 * count, len(points) - 1)
+    return count
 
 
 class IntervalCover(BaseEstimator, TransformerMixin):
@@ -378,8 +438,11 @@ class SingleLinkage(BaseEstimator, TransformerMixin):
         labels: list[tuple[int, int]] = []
         elements: list[np.ndarray] = []
         for label, (rows, clusters) in enumerate(zip(sets, chains(points, sets, self.threshold_))):
-            by_cluster = np.argsort(clusters, kind="stable")
-            parts = np.split(rows[by_cluster], np.flatnonzero(np.diff(clusters[by_cluster])) + 1)
+            if clusters.any():
+                by_cluster = np.argsort(clusters, kind="stable")
+                parts = np.split(rows[by_cluster], np.flatnonzero(np.diff(clusters[by_cluster])) + 1)
+            else:  # one cluster, as in most bins
+                parts = [rows]
             labels += [(label, cluster) for cluster in range(len(parts))]
             elements += parts
         return RefinedCover(len(points), labels, elements)

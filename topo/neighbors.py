@@ -10,6 +10,7 @@ distance found so far is skipped.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,8 +94,14 @@ def chains(
     step = min(np.ldexp(step, -exponent), 4 * np.sqrt(points.shape[1]))  # beyond that all are joined
     near = np.abs(step * step + np.spacing(step * step) * np.arange(-2, 3))
     limit = near[np.sqrt(near) <= step].max(initial=0)  # a distance is within the step where its square is within this
+
+    def labels(several: Sequence[Integer[np.ndarray, "_members"]]) -> list[Int64[np.ndarray, "_members"]]:
+        return [compiled.chained(points[rows].T.copy(), limit) for rows in several]
+
+    # To hand over a small set takes longer than to label it.
+    batches = [sets[i : i + 16] for i in range(0, len(sets), 16)]
     with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
-        return list(pool.map(lambda rows: compiled.chained(points[rows].T.copy(), limit), sets))
+        return list(chain.from_iterable(pool.map(labels, batches)))
 
 
 def merge_peaks(

@@ -12,6 +12,7 @@ import numpy as np
 from igraph import Graph
 from jaxtyping import Float64, Int64, Integer
 from scipy.sparse import coo_matrix, csr_matrix, eye, triu
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.checks import as_points, check_whole
@@ -209,15 +210,41 @@ def graph_loops(graph: Graph, min_points: Whole = 1) -> int:
     min_points: leave out nodes of fewer points, and the small holes between them; 1 or more. Coefficients are in Z/2.
     Raises TypeError or ValueError for another min_points.
     """
+    check_whole(min_points, "min_points", 1)
+    return _loops(_adjacency(graph.subgraph(np.flatnonzero(node_sizes(graph) >= min_points))))
+
+
+def _loops(joined: csr_matrix) -> int:
+    """The first Betti number of the clique complex of a graph, of which `joined` is the adjacency matrix."""
     from gph import ripser_parallel
 
-    check_whole(min_points, "min_points", 1)
-    joined = _adjacency(graph.subgraph(np.flatnonzero(node_sizes(graph) >= min_points)))
     if not joined.nnz:
         return 0
     edges = joined.astype(np.float32).tocoo()
     loops = ripser_parallel(edges, maxdim=1, thresh=1.0, metric="precomputed")["dgms"][1]
     return int(np.isinf(loops[:, 1]).sum())
+
+
+def betti_numbers(cover: RefinedCover, min_points: Whole = 1) -> tuple[int, int]:
+    """How many pieces and loops the Mapper graph of a refined cover has, its triangles filled.
+
+    These are the Betti numbers of dimensions 0 and 1 of the graph's clique complex, for which the graph itself need not
+    be made: `graph_loops` counts the same loops.
+
+    cover: clusters of which two share a point only where they are of different bins; min_points: leave out nodes of
+    fewer points, 1 or more. Returns (0, 0) where no node is left. Raises TypeError or ValueError for another
+    min_points.
+    """
+    check_whole(min_points, "min_points", 1)
+    elements = [rows for rows in cover.elements if len(rows) >= min_points]
+    if not elements:
+        return 0, 0
+    incidence = _incidence(elements, cover.n_points)
+    joined = incidence @ incidence.T
+    joined.setdiag(0)
+    joined.eliminate_zeros()
+    joined.data[:] = 1
+    return int(connected_components(joined, directed=False, return_labels=False)), _loops(joined)
 
 
 def graph_summary(graph: Graph) -> dict[str, int | float]:

@@ -3,17 +3,18 @@
 Knows arrays of numbers with their labels; must not know how they were measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import FigureBase
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
-from topo.checks import as_points
+from topo.checks import as_points, check_whole
 from topo.claims import CLAIMS, MOST, REGION, SOME, VERDICTS, Ruling
 from topo.figures.style import (
     AMOUNTS,
@@ -69,19 +70,12 @@ def density_grid(
         limits = (finite.min(), finite.max()) if len(finite) else (0, 1)
     norm = Normalize(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
     shown = np.clip(values, norm.vmin, norm.vmax)
-    image = ax.imshow(np.ma.masked_invalid(shown), norm=norm, cmap=AMOUNTS, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isnan(value):
-            continue
-        colour = "black" if norm(shown[row, column]) > 0.55 else "white"
-        ax.text(column, row, short_number(value), ha="center", va="center", fontsize=8, color=colour)
+    image = _draw_cells(ax, shown, norm)
+    _write_cells(ax, values, norm, short_number, 8)
     if mark is not None:
-        corner = ps.index(mark[1]) - 0.5, ks.index(mark[0]) - 0.5
-        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5, clip_on=False, zorder=3))
+        _outline_cell(ax, ks.index(mark[0]), ps.index(mark[1]), 2.5)
     ax.set_xticks(range(len(ps)), [f"{p:g}" for p in ps])
     ax.set_yticks(range(len(ks)), [f"{k:g}" for k in ks])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
     ax.set(xlabel="share of the points kept, $p$", ylabel="neighbour, $k$")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=label)
     bar.outline.set_visible(False)
@@ -139,22 +133,92 @@ def layer_grids(
         if values.shape != (len(layers), len(ps)) or not values.size:
             raise ValueError(f"values of {text!r} must have shape ({len(layers)}, {len(ps)}), not {values.shape}")
         norm = Normalize(0, max(1, np.nanmax(values, initial=0)))
-        ax.imshow(np.ma.masked_invalid(values), norm=norm, cmap=AMOUNTS, aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                colour = "black" if norm(value) > 0.55 else "white"
-                ax.text(column, row, f"{value:.{decimals}f}", ha="center", va="center", fontsize=7.5, color=colour)
+        _draw_cells(ax, values, norm)
+        _write_cells(ax, values, norm, lambda value: f"{value:.{decimals}f}", 7.5)
         for layer, p in marks.get(text, {}).items():
             if layer not in layers or p not in ps:
                 raise ValueError(f"marks of {text!r} must be cells of the grid, not {layer!r}: {p!r}")
-            corner = ps.index(p) - 0.5, layers.index(layer) - 0.5
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False, zorder=3))
+            _outline_cell(ax, layers.index(layer), ps.index(p), 2)
         ax.set_xticks(range(len(ps)), [f"{p:g}" for p in ps])
         ax.set_yticks(range(len(layers)), [""] * len(layers) if i else layers)
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
         ax.set_xlabel("share kept, $p$")
     return figure
+
+
+def share_grids(
+    labelled: Labelled[Real[np.ndarray, "_rows _columns"] | Sequence[Row]],
+    rows: Sequence[object],
+    columns: Sequence[object],
+    *,
+    label: str,
+    axes: tuple[str, str],
+    mark: tuple[object, object] | None = None,
+    across: Whole = 3,
+) -> Figure:
+    """Shares over two settings: panels with a heat map each, in per cent, on one scale from 0 to 100.
+
+    labelled: for each panel a share from 0 to 1 for each row and column, with the text above it; rows, columns: the
+    values of the two settings; label: what the shares are of; axes: names of the rows and of the columns; mark: the
+    values of the cell to outline in every panel; across: panels in a row.
+    Raises TypeError or ValueError for another shape, for what is no share, for a mark that is not on the grid, and
+    where there is no panel.
+    """
+    texts, grids = texts_and_values(labelled, "labelled")
+    rows, columns = list(rows), list(columns)
+    check_whole(across, "across", 1)
+    if mark is not None and not (mark[0] in rows and mark[1] in columns):
+        raise ValueError(f"mark = {mark!r} must be one of the pairs of rows = {rows} and columns = {columns}")
+    for text, grid in zip(texts, grids):
+        values = as_points(grid, f"values of {text!r}")
+        if values.shape != (len(rows), len(columns)):
+            raise ValueError(f"values of {text!r} must have shape ({len(rows)}, {len(columns)}), not {values.shape}")
+        if values.min() < 0 or values.max() > 1:
+            raise ValueError(f"values of {text!r} must be shares from 0 to 1, not {values.min():g} to {values.max():g}")
+    norm, across = Normalize(0, 100), min(across, len(texts))
+    down = -(-len(texts) // across)
+    size = 0.9 + across * (0.25 + 0.42 * len(columns)), down * (0.6 + 0.36 * len(rows))
+    figure = Figure(size, layout="constrained")  # no wider than it must be, to be read on a narrow screen
+    places = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for ax in places.flat[len(texts) :]:
+        ax.remove()
+    for ax, text, grid in zip(places.flat, texts, grids):
+        values = 100 * np.asarray(grid, float)
+        image = _draw_cells(ax, values, norm)
+        _write_cells(ax, values, norm, lambda value: f"{value:.0f}", 12)
+        if mark is not None:
+            _outline_cell(ax, rows.index(mark[0]), columns.index(mark[1]), 2.5)
+        ax.set_xticks(range(len(columns)), [str(each) for each in columns])
+        ax.set_yticks(range(len(rows)), [str(each) for each in rows])
+        ax.tick_params(labelsize=10)
+        ax.set_title(text, fontsize=11)
+    figure.supylabel(axes[0], fontsize=11)
+    figure.supxlabel(axes[1], fontsize=11)
+    bar = figure.colorbar(image, ax=list(places.flat[: len(texts)]), pad=0.02)
+    bar.set_label(f"{label} (%)", fontsize=11)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _outline_cell(ax: Axes, row: Whole, column: Whole, linewidth: Number) -> None:
+    corner = column - 0.5, row - 0.5
+    ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ORANGE, linewidth=linewidth, clip_on=False, zorder=3))
+
+
+def _draw_cells(ax: Axes, values: Real[np.ndarray, "rows columns"], norm: Normalize) -> AxesImage:
+    """A cell for each value, coloured by it; NaN is left blank. The axes lose their ticks and spines."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax.imshow(np.ma.masked_invalid(values), norm=norm, cmap=AMOUNTS, aspect="auto")
+
+
+def _write_cells(
+    ax: Axes, values: Real[np.ndarray, "rows columns"], norm: Normalize, written: Callable[[Number], str], size: Number
+) -> None:
+    """Write each value but NaN into its cell, in black on light colours and in white on dark ones."""
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "black" if norm(np.clip(value, norm.vmin, norm.vmax)) > 0.55 else "white"
+            ax.text(column, row, written(value), ha="center", va="center", fontsize=size, color=colour)
 
 
 def histogram(
