@@ -213,11 +213,10 @@ def point_reaches(
     sums: Float32[np.ndarray, "64"],
     limit: float,
 ) -> bool:
-    """Whether one of the others is nearer to point i than `limit`, a square; sums: without the last eight coordinates.
+    """Whether one of the others is nearer to point i than `limit`, a square; sums: the part of squares to begin with.
 
-    Nothing is stored, so that it takes half the time of finding the distances, which few leaves need.
+    Takes the eight coordinates that come first. Nothing is stored, which halves the time; few leaves need distances.
     """
-    points, others = points[len(points) - EIGHT :], others[len(others) - EIGHT :]
     reaches = False
     for j in range(LEAF):
         total = sums[j]
@@ -374,6 +373,7 @@ def kth_nearest_by_rounded(
     end = (d - 8) * LEAF  # where the last eight coordinates begin
     for a in range(first, last):
         points = rounded.blocks[a]
+        own = points[end:]
         queries = min(LEAF, result.shape[1] - a * LEAF)
         held[:] = 0
         limit[:] = 0
@@ -389,17 +389,17 @@ def kth_nearest_by_rounded(
                 active[count] = i
                 count += to_box[i] < limit[i]
             others, lowered = rounded.blocks[b], False
+            near = others[end:]
             for i in active[:count]:
                 if end:
                     sums[:] = 0
                     for start in range(0, end, EIGHT):
                         add_eight(points[start:], i, others[start:], sums)
-                if not point_reaches(points, i, others, sums, limit[i]):
+                if not point_reaches(own, i, near, sums, limit[i]):
                     continue
                 # As in `add_eight`, written out: to call it here would take as long as all that it does.
-                p, q, r, s = points[end + i], points[end + 64 + i], points[end + 128 + i], points[end + 192 + i]
-                t, u, v, w = points[end + 256 + i], points[end + 320 + i], points[end + 384 + i], points[end + 448 + i]
-                near = others[end:]
+                p, q, r, s = own[i], own[64 + i], own[128 + i], own[192 + i]
+                t, u, v, w = own[256 + i], own[320 + i], own[384 + i], own[448 + i]
                 for j in range(LEAF):
                     dp, dq, dr, ds = near[j] - p, near[64 + j] - q, near[128 + j] - r, near[192 + j] - s
                     dt, du, dv, dw = near[256 + j] - t, near[320 + j] - u, near[384 + j] - v, near[448 + j] - w
