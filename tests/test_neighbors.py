@@ -39,6 +39,58 @@ def test_kth_distances_equal_brute_force(n, d):
             np.testing.assert_allclose(neighbors.kth_distances(points, [k])[0], expected, rtol=1e-9, err_msg=kind)
 
 
+def in_float64(points, ks):
+    """What the search in float64 alone finds: squares of distances of points that are scaled."""
+    leaves = neighbors._in_leaves(points)
+    squared, in_order = np.empty((2, len(ks), len(points)))
+    compiled.kth_nearest(leaves, 0, len(leaves.blocks), ks + 1, in_order, np.ones(len(leaves.blocks), bool))
+    squared[:, leaves.order] = in_order
+    return squared
+
+
+def hard_for_float32(n, d):
+    generator = np.random.default_rng(n + d)
+    points = generator.normal(size=(n, d))
+    return {
+        **clouds(n, d),
+        "centred": points - points.mean(axis=1, keepdims=True),
+        "all the same": np.ones((n, d)),
+        "with an outlier": np.concatenate([points[1:], 1e6 * points[:1]]),
+        "of all scales": points * 10.0 ** generator.uniform(-30, 0, size=(n, 1)),
+        "nearly equal distances": np.eye(d)[np.arange(n) % d] + 1e-9 * points,
+    }
+
+
+@pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (700, 2), (1500, 9), (900, 25), (300, 200)])
+def test_the_search_in_float32_gives_the_bits_of_float64(n, d):
+    ks = np.array(sorted({1, min(7, n - 1), min(150, n - 1), n - 1}, reverse=True))
+    for kind, points in hard_for_float32(n, d).items():
+        points, _ = neighbors._scaled(points)
+        for several in (ks, ks[-1:], ks[-2:]):
+            found = neighbors._kth_by_leaves(points, several)
+            np.testing.assert_array_equal(found, in_float64(points, several), err_msg=kind)
+
+
+@pytest.mark.parametrize("kind, searches", [("centred", 1), ("with an outlier", 2), ("with coincident points", 1)])
+def test_float64_searches_only_where_float32_cannot_tell_points_apart(monkeypatch, kind, searches):
+    called = []
+    in_threads = neighbors._in_threads
+    monkeypatch.setattr(
+        neighbors, "_in_threads", lambda kernel, *rest: [called.append(kernel), in_threads(kernel, *rest)]
+    )
+    points, _ = neighbors._scaled(hard_for_float32(1500, 9)[kind])
+    neighbors._kth_by_leaves(points, np.array([30]))
+    assert called == [compiled.kth_nearest_by_rounded, compiled.kth_nearest][:searches]
+
+
+def test_turning_leaves_out_the_axis_of_the_mean_and_moves_distances_less_than_it_says():
+    points, _ = neighbors._scaled(hard_for_float32(400, 9)["centred"])
+    turned, slack = neighbors._turned(points)
+    assert turned.shape == (400, 8) and turned.dtype == np.float32 and slack < 1e-6
+    apart = [np.sqrt(((each[:, None] - each) ** 2).sum(axis=-1)) for each in (points, turned.astype(np.float64))]
+    assert 0 < np.abs(apart[0] - apart[1]).max() < slack
+
+
 @pytest.mark.parametrize("search", ["_kth_by_leaves", "_kth_by_pairs"])
 def test_several_neighbours_at_once_are_those_one_by_one_in_the_order_asked_for(monkeypatch, search):
     monkeypatch.setattr(neighbors, "accelerated", lambda: search == "_kth_by_pairs")

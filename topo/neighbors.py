@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64, Integer
+from jaxtyping import Float, Float32, Float64, Int, Int64, Integer
 from numba import config
 
 from topo import compiled
@@ -33,16 +33,31 @@ class _Leaves(NamedTuple):
     """
 
     order: Int64[np.ndarray, "points"]
-    blocks: Float64[np.ndarray, "leaves dim 64"]
-    low: Float64[np.ndarray, "dim leaves"]
-    high: Float64[np.ndarray, "dim leaves"]
+    blocks: Float[np.ndarray, "leaves dim 64"]
+    low: Float[np.ndarray, "dim leaves"]
+    high: Float[np.ndarray, "dim leaves"]
+
+
+class _Rounded(NamedTuple):
+    """The same points in the same leaves, centred, turned and rounded to float32; the coordinates are a multiple of 8.
+
+    blocks, low, high: as in `_Leaves`, a leaf in one row; slack, relative: a distance and what float32 makes of it, r,
+    differ by slack + relative * r at most.
+    """
+
+    blocks: Float32[np.ndarray, "leaves dim*64"]
+    low: Float32[np.ndarray, "dim leaves"]
+    high: Float32[np.ndarray, "dim leaves"]
+    slack: float
+    relative: float
 
 
 def kth_distances(points: Points, ks: Sequence[Whole]) -> Float64[np.ndarray, "ks points"]:
     """Distance of every point to the k-th nearest of the others, for every k.
 
     Exact: coordinate differences in float64. On a GPU or TPU that JAX finds, all pairs are compared, a block at a time;
-    on a processor, the leaves that the module's docstring describes are searched. Memory grows linearly in the number
+    on a processor, the leaves that the module's docstring describes are searched, in float32 where its error is known
+    to change nothing. Memory grows linearly in the number
     of points, whatever the ks are. Each of the n points has n - 1 others, and 1 <= k < n.
     """
     points, exponent = _scaled(points)
@@ -149,17 +164,45 @@ def _kth_by_pairs(points: Points, ks: Int64[np.ndarray, "ks"]) -> Float64[np.nda
 
 
 def _kth_by_leaves(points: Points, ks: Int64[np.ndarray, "ks"]) -> Float64[np.ndarray, "ks points"]:
-    leaves = _in_leaves(points)
+    turned, slack = _turned(points)
+    order = _order(turned)
+    leaves, rounded = _boxed(points, order), _boxed(turned, order)
+    relative = (turned.shape[1] + 4) * np.finfo(np.float32).eps  # squares are summed with errors of half of that
+    flat = _Rounded(rounded.blocks.reshape(len(rounded.blocks), -1), rounded.low, rounded.high, slack, float(relative))
     in_order, squared = np.empty((2, len(ks), len(points)))
-    _in_threads(compiled.kth_nearest, leaves, ks + 1, in_order)  # the point itself is among its k + 1 nearest
+    in_doubt = np.zeros(len(leaves.blocks), bool)
+    ks = ks + 1  # the point itself is among its k + 1 nearest
+    _in_threads(compiled.kth_nearest_by_rounded, leaves, flat, ks, in_order, in_doubt)
+    if in_doubt.any():
+        _in_threads(compiled.kth_nearest, leaves, ks, in_order, in_doubt)
     squared[:, leaves.order] = in_order
     return squared
 
 
+def _turned(points: Points) -> tuple[Float32[np.ndarray, "points turned"], float]:
+    """The points in float32, centred and turned to their principal axes, and by how much distances differ at most.
+
+    Axes along which the points do not differ are left out, and coordinates of 0 make their number a multiple of 8. The
+    distance of two points differs by no more than each is moved by this, which is measured.
+    """
+    centred, axes = points - points.mean(axis=0), np.eye(points.shape[1])
+    if len(axes) <= LEAF:  # with more, finding them may take longer than the search
+        spread, axes = np.linalg.eigh(centred.T @ centred / len(points))
+        axes = axes[:, np.sqrt(np.maximum(spread, 0)) > np.finfo(np.float32).eps]
+    turned = (centred @ axes).astype(np.float32)
+    moved = np.sqrt(((turned @ axes.T - centred) ** 2).sum(axis=1).max())
+    turned = np.pad(turned, ((0, 0), (0, -turned.shape[1] % 8 or 8 * (turned.shape[1] == 0))))
+    return turned, 2 * float(moved) + 1e-18  # squares below 1e-38 vanish in float32
+
+
 def _in_leaves(points: Points) -> _Leaves:
-    n, d = points.shape
-    count = -(-n // LEAF)
-    order = np.arange(n)
+    return _boxed(points, _order(points))
+
+
+def _order(points: Points) -> Int64[np.ndarray, "points"]:
+    """The rows of the points, sorted into leaves by a balanced kd-tree."""
+    count = -(-len(points) // LEAF)
+    order = np.arange(len(points))
     parts = [(0, count)]
     while parts:
         first, last = parts.pop()
@@ -169,10 +212,16 @@ def _in_leaves(points: Points) -> _Leaves:
             axis = np.ptp(points[rows], axis=0).argmax()
             rows[:] = rows[np.argpartition(points[rows, axis], (middle - first) * LEAF)]
             parts += [(first, middle), (middle, last)]
-    padded = np.full((count * LEAF, d), np.inf)
+    return order
+
+
+def _boxed(points: Points, order: Int64[np.ndarray, "points"]) -> _Leaves:
+    n, d = points.shape
+    count, size = -(-n // LEAF), points.itemsize
+    padded = np.full((count * LEAF, d), np.inf, points.dtype)
     padded[:n] = points[order]
-    memory = np.empty(padded.size + 8)
-    start = -memory.ctypes.data % 64 // 8  # whole cache lines: a vector that straddles two costs double
+    memory = np.empty(padded.size + 64 // size, points.dtype)
+    start = -memory.ctypes.data % 64 // size  # whole cache lines: a vector that straddles two costs double
     blocks = memory[start : start + padded.size].reshape(count, d, LEAF)
     blocks[:] = padded.reshape(count, LEAF, d).transpose(0, 2, 1)
     padded[n:] = points[order[-1]]
