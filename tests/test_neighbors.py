@@ -62,7 +62,8 @@ def hard_for_float32(n, d):
 
 
 @pytest.mark.parametrize("n, d", [(2, 1), (65, 9), (700, 2), (1500, 9), (900, 25), (300, 200)])
-def test_the_search_in_float32_gives_the_bits_of_float64(n, d):
+def test_the_search_in_float32_gives_the_bits_of_float64(monkeypatch, n, d):
+    monkeypatch.setattr(neighbors, "_FEW", 0)
     ks = np.array(sorted({1, min(7, n - 1), min(150, n - 1), n - 1}, reverse=True))
     for kind, points in hard_for_float32(n, d).items():
         points, _ = neighbors._scaled(points)
@@ -81,6 +82,8 @@ def test_float64_searches_only_where_float32_cannot_tell_points_apart(monkeypatc
     points, _ = neighbors._scaled(hard_for_float32(1500, 9)[kind])
     neighbors._kth_by_leaves(points, np.array([30]))
     assert called == [compiled.kth_nearest_by_rounded, compiled.kth_nearest][:searches]
+    neighbors._kth_by_leaves(points[: neighbors._FEW - 1], np.array([30]))
+    assert called[searches:] == [compiled.kth_nearest]
 
 
 def test_turning_leaves_out_the_axis_of_the_mean_and_moves_distances_less_than_it_says():

@@ -5,7 +5,8 @@ Knows distances in a float64 array; must not know what the points stand for. Cal
 The points are sorted into leaves of 64 by a balanced kd-tree and kept coordinate by coordinate, so that one query
 against one leaf is a few vector instructions. The queries of one leaf are answered together, while it is in the cache.
 Other leaves are visited in the order of the distance between the boxes around them; a leaf farther away than the
-distance found so far is skipped.
+distance found so far is skipped. The k-th neighbours of many points are searched in float32 first, with a known error,
+and only those candidates are compared in float64 that the error leaves open.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from topo.compiled import LEAF
 from topo.machine import accelerated
 from topo.types import Number, Points, Whole
 
+_FEW = 1000  # points for which float32 is no faster: to turn them takes longer than it saves
 _PAIRS_AT_ONCE = 2**25  # distances that an accelerator holds: 256 MiB
 
 
@@ -164,14 +166,19 @@ def _kth_by_pairs(points: Points, ks: Int64[np.ndarray, "ks"]) -> Float64[np.nda
 
 
 def _kth_by_leaves(points: Points, ks: Int64[np.ndarray, "ks"]) -> Float64[np.ndarray, "ks points"]:
+    ks = ks + 1  # the point itself is among its k + 1 nearest
+    in_order, squared = np.empty((2, len(ks), len(points)))
+    if len(points) < _FEW:
+        leaves = _in_leaves(points)
+        _in_threads(compiled.kth_nearest, leaves, ks, in_order, np.ones(len(leaves.blocks), bool))
+        squared[:, leaves.order] = in_order
+        return squared
     turned, slack = _turned(points)
     order = _order(turned)
     leaves, rounded = _boxed(points, order), _boxed(turned, order)
     relative = (turned.shape[1] + 4) * np.finfo(np.float32).eps  # squares are summed with errors of half of that
     flat = _Rounded(rounded.blocks.reshape(len(rounded.blocks), -1), rounded.low, rounded.high, slack, float(relative))
-    in_order, squared = np.empty((2, len(ks), len(points)))
     in_doubt = np.zeros(len(leaves.blocks), bool)
-    ks = ks + 1  # the point itself is among its k + 1 nearest
     _in_threads(compiled.kth_nearest_by_rounded, leaves, flat, ks, in_order, in_doubt)
     if in_doubt.any():
         _in_threads(compiled.kth_nearest, leaves, ks, in_order, in_doubt)
