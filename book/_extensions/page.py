@@ -1,19 +1,27 @@
 """What all pages share: style, scripts, where they are from, and markup that assistive software reads.
 
-An extension of Sphinx. Knows the files beside it and the theme's files; must not know the book.
+An extension of Sphinx. Knows the files beside it, those of topo.figures and of the theme; must not know the book.
 """
 
+import json
 import re
 import subprocess
+from functools import partial
 from html import escape, unescape
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
-HERE = Path(__file__).parent
-FILES = ("page.css", "code.js", "figures.js")
+from PIL import Image
+
+HERE, FIGURES = Path(__file__).parent, Path(find_spec("topo").submodule_search_locations[0]) / "figures"
+FILES = (HERE / "page.css", HERE / "code.js", FIGURES / "graph.css", FIGURES / "graph.js", HERE / "figures.js")
+GRAPH = "application/vnd.topo.graph"  # topo.figures.explorer.MIMETYPE, whose import would take a second
 
 _ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
 _QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", re.DOTALL)
+_PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>')
+_DPI = 110  # at which a page shows pictures that say their resolution, as topo.figures.use_style has it
 _MENDED = (
     # a header without text heads nothing
     (re.compile(r"<th(?: [^>]*)?>(?:<p></p>)?</th>"), "<td></td>"),
@@ -27,16 +35,17 @@ _MENDED = (
 
 def setup(app):
     """Connect to what Sphinx does: files are added first, pages are mended when all are written."""
-    for name in FILES:
-        (app.add_css_file if name.endswith(".css") else app.add_js_file)(name)
+    for file in FILES:
+        (app.add_css_file if file.suffix == ".css" else app.add_js_file)(file.name)
     app.connect("builder-inited", _provide)
     app.connect("html-page-context", _describe)
+    app.connect("html-page-context", _add_graphs)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _provide(app):
-    app.config.html_static_path += [str(HERE / name) for name in FILES]
+    app.config.html_static_path += map(str, FILES)
     app.config.html_theme_options["extra_footer"] = f"<p>{_edition(app.srcdir)}</p>"
 
 
@@ -61,8 +70,32 @@ def _describe(app, pagename, templatename, context, doctree):
         context["metatags"] = f'{context.get("metatags", "")}<meta name="description" content="{escape(words)}" />'
 
 
+def _add_graphs(app, pagename, templatename, context, doctree):
+    """Put the data of graphs that answer, which a notebook's figures hold, where graph.js looks for them."""
+    source = Path(app.env.doc2path(pagename)) if doctree is not None else None
+    if source is None or source.suffix != ".ipynb":
+        return
+    for cell in json.loads(source.read_text("utf-8"))["cells"]:
+        name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
+        for output in cell.get("outputs", ()):
+            if name and GRAPH in output.get("data", {}):
+                data = "".join(output["data"][GRAPH]).replace("<", "\\u003c")
+                script = f'<script type="application/json" class="mapper-graph" data-picture="{name}">{data}</script>'
+                context["body"] += script
+
+
+def _sized(folder, picture):
+    """The <img> with the size to show it at, so that a page does not jump when its pictures come."""
+    file = folder / picture[2]
+    if "width" in picture[1] or not file.exists():
+        return picture[0]
+    with Image.open(file) as image:
+        sizes = [round(pixels * _DPI / dpi) for pixels, dpi in zip(image.size, image.info.get("dpi", (_DPI, _DPI)))]
+    return '<img {} width="{}" height="{}" />'.format(picture[1], *sizes)
+
+
 def _finish(app, exception):
-    """Mend the markup of all pages; keep those icons that a page or a script names: of the script, a twentieth."""
+    """Mend the markup of all pages and size their pictures; keep those icons that a page or a script names."""
     if exception or app.builder.format != "html":
         return
     folder = Path(app.outdir)
@@ -76,6 +109,7 @@ def _finish(app, exception):
         if path.suffix == ".html":
             for pattern, replacement in _MENDED:
                 text = pattern.sub(replacement, text)
+            text = _PICTURE.sub(partial(_sized, path.parent), text)
         if text != before:
             path.write_text(text, "utf-8")
     text = icons.read_text("utf-8")
