@@ -1,4 +1,6 @@
+import json
 import re
+from io import BytesIO
 from itertools import combinations
 
 import igraph
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import refused
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
+from PIL import Image
 
 from topo import archive, figures, spaces
 from topo.learning import Judgement
@@ -31,6 +34,20 @@ CIRCLE_BARS = {0: np.array([[0, 0.1], [0, np.inf], [0, 0.2]]), 1: np.array([[0.1
 
 def collections(ax, kind):
     return [each for each in ax.collections if type(each) is kind]
+
+
+def test_pictures_are_sharp_small_and_shown_at_the_size_of_the_figure(ring):
+    figure = figures.mapper(ring[1], ring[0])
+    png, shown = figure._repr_png_()
+    plain, picture = BytesIO(), Image.open(BytesIO(png))
+    figure.savefig(plain, format="png", bbox_inches="tight")
+    at_once = Image.open(plain).convert("RGB")
+    assert abs(np.subtract(picture.size, (2 * shown["width"], 2 * shown["height"]))).max() <= 1
+    assert abs(np.subtract(at_once.size, (shown["width"], shown["height"]))).max() <= 1
+    assert picture.info["dpi"] == pytest.approx((2 * figure.dpi, 2 * figure.dpi), rel=0.01)
+    assert len(png) < len(plain.getvalue()) and picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    halved = picture.convert("RGB").resize(at_once.size, Image.Resampling.BOX)
+    assert np.abs(np.subtract(halved, at_once, dtype=int)).mean() < 4
 
 
 def texts(ax):
@@ -71,7 +88,7 @@ def test_figures_are_pictures_that_pyplot_does_not_keep():
         figures.use_style()
         figure = figures.patch(np.arange(9))
         assert figure.dpi == 110
-        assert figure._repr_png_().startswith(b"\x89PNG")
+        assert figure.png().startswith(b"\x89PNG")
     assert not pyplot.get_fignums()
 
 
@@ -390,6 +407,67 @@ def test_bad_arguments_of_mapper(ring):
     for name, value in [("smallest", 2), ("side", 0), ("thumbnails", -1)]:
         with pytest.raises(ValueError, match=name):
             figures.mapper(graph, points, **{name: value})
+
+
+def test_an_explorer_is_the_picture_of_mapper_and_holds_what_it_shows(ring):
+    points, graph = ring
+    networks, distances = np.arange(700) // 100, np.linspace(1, 2, 700)
+    explorer = figures.explorer(graph, points, smallest=0, thumbnails=8, networks=networks, distances=distances)
+    assert explorer.png() == figures.mapper(graph, points, smallest=0, thumbnails=8).png()
+    ((mimetype, text),) = explorer._repr_mimebundle_().items()
+    data = json.loads(text)
+    assert mimetype == "application/vnd.topo.graph" and len(text) < 150_000 and data == explorer.data
+    assert data["note"] == ""
+    positions, radii, _ = discs_of(figures.mapper(graph, points, smallest=0, thumbnails=8).axes[0])
+    order = np.argsort(node_sizes(graph), kind="stable")
+    placed = np.array(data["nodes"])[order] * [1, -1]
+    unit = np.ptp(placed[:, 0]) / np.ptp(positions[:, 0])
+    np.testing.assert_allclose(np.array(data["radii"])[order], radii * unit, atol=0.12)
+    np.testing.assert_allclose(placed - placed[0], (positions - positions[0]) * unit, atol=1.5)
+    assert {(i, j) for i, others in enumerate(data["neighbors"]) for j in others} == {
+        (min(edge), max(edge)) for edge in graph.get_edgelist()
+    }
+    assert len(data["anchors"]) == len(data["beside"]) == len(data["thumbnails"]) > 4
+
+    elements = graph.vs["node_elements"]
+    assert data["networks"] == [len(set(networks[rows])) for rows in elements] and data["of"] == 7
+    by_label = {measure["label"].split(",")[0]: measure for measure in data["measures"]}
+    assert by_label["points in the node"]["values"] == [len(rows) for rows in elements]
+    for label, row in {
+        "distance to the k-th neighbour": distances,
+        "distance to the primary circle": spaces.distance_to(points, spaces.primary_circle(np.arange(0, 6.3, 0.01))),
+    }.items():
+        values = by_label[label]["values"]
+        np.testing.assert_allclose(values, [row[rows].mean() for rows in elements], rtol=0.01)
+        assert (by_label[label]["low"], by_label[label]["high"]) == (min(values), max(values))
+    means = np.array([points[rows].mean(axis=0) for rows in elements])
+    np.testing.assert_allclose(np.array(data["filters"]), 99 * means / np.abs(means).max(1, keepdims=True), atol=0.51)
+    turned = np.radians(by_label["angle on the primary circle"]["values"]) - spaces.primary_angle(means)
+    assert np.cos(turned).min() > np.cos(np.radians(1))
+
+
+def test_an_explorer_shows_the_components_of_mapper_and_needs_square_patches(ring):
+    points, graph = ring
+    lonely = graph_of([*graph.vs["node_elements"], [0]], graph.get_edgelist())
+    data = figures.explorer(lonely, points, smallest=0.02).data
+    assert data["note"].startswith("not drawn: ") and len(data["nodes"]) <= graph.vcount()
+    assert len(data["filters"]) == len(data["nodes"]) and "networks" not in data
+    large = figures.explorer(graph, np.random.default_rng(0).normal(size=(700, 25))).data
+    assert [measure["label"] for measure in large["measures"]] == ["points in the node"]
+    with pytest.raises(ValueError, match="no square patches"):
+        figures.explorer(graph, points[:, :8], thumbnails=0)
+    with pytest.raises(ValueError, match="699 distances for 700 points"):
+        figures.explorer(graph, points, distances=np.ones(699))
+    with pytest.raises(ValueError, match="1 networks for 700 points"):
+        figures.explorer(graph, points, networks=[0])
+
+
+def test_the_data_of_an_explorer_ends_no_script(ring):
+    explorer = figures.explorer(ring[1], ring[0])
+    explorer.data["note"] = "</script><b>"
+    embedded = explorer.embedded("fig-1")
+    assert embedded.count("</script>") == 1 and 'data-picture="fig-1"' in embedded
+    assert json.loads(embedded.split(">", 1)[1].removesuffix("</script>"))["note"] == "</script><b>"
 
 
 # Clouds

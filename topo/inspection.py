@@ -22,6 +22,8 @@ from topo.checks import check_fraction, check_whole, shown
 from topo.claims import SURE, holm
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
+from topo.figures.explorer import SCRIPT, STYLE
+from topo.figures.style import shown_size
 from topo.files import check_folder, write_atomically
 from topo.filters import normalize
 from topo.mapper import graph_summary, mapper_graph
@@ -331,18 +333,26 @@ def skipped(findings: Sequence[Finding]) -> dict[str, str]:
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse}th,td{padding:.2em .7em;text-align:left;border-bottom:1px solid #ccc}"
-    "img{max-width:100%}"
+    ".table{overflow-x:auto}img{height:auto;max-width:100%}"
+    ".layer{display:grid;gap:1em;grid-template-columns:repeat(auto-fit,minmax(min(20em,100%),1fr))}"
 )
 
 
+def _image(figure: figures.Figure, alt: str) -> str:
+    png = figure.png()
+    width, height = shown_size(png)
+    source = f"data:image/png;base64,{b64encode(png).decode()}"
+    return f'<img alt="{escape(alt)}" width="{width}" height="{height}" src="{source}">'
+
+
 def _page(weights: Weights, findings: Sequence[Finding]) -> str:
-    sections = []
+    sections: list[str] = []
     for finding in findings:
         row = finding.row
-        if finding.core is None:
+        if finding.core is None or finding.barcode is None or finding.graph is None:
             continue
-        graph = f"a Mapper graph of {row['nodes']} nodes in {row['components']} pieces"
-        alt = f"{row['loops']} loops with a ratio of {row['ratio']}; {graph}"
+        graph = f"A Mapper graph of {row['nodes']} nodes in {row['components']} pieces"
+        loops = f"{row['loops']} loops with a ratio of {row['ratio']}"
         sample = f" (a sample of {row['looked_at']:,})" if row["looked_at"] < row["filters"] else ""
         kind = "" if row["kind"] == "convolution" else f" ({row['kind']})"
         text = (
@@ -355,10 +365,13 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
             text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
         if "note" in row:
             text += f". {row['note'].capitalize()}"
-        image = b64encode(picture(finding)._repr_png_()).decode()
+        graph_id = f"graph-{len(sections) + 1}"
+        explorer, bars = figures.explorer(finding.graph, finding.core, thumbnails=16), figures.Figure((5, 4.2))
+        figures.barcode(finding.barcode, ax=bars.subplots())
         sections.append(
             f"<h2>{escape(shown(row['layer']))}</h2>\n<p>{escape(text)}.</p>\n"
-            f'<img alt="{escape(alt)}" src="data:image/png;base64,{image}">'
+            f'<div class="layer">{_image(bars, f"Barcode: {loops}.")}'
+            f'<div id="{graph_id}">{_image(explorer, f"{graph}.")}</div></div>\n{explorer.embedded(graph_id)}'
         )
     note = f"<p>{escape(weights.note)}.</p>" if weights.note else ""
     missing = f"<p>Missing from the file: {escape(shown(', '.join(weights.missing)))}.</p>" if weights.missing else ""
@@ -367,10 +380,11 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
     others = "".join(f"<li>{escape(shown(name))}: {escape(shown(why))}</li>" for name, why in left_out.items())
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(shown(weights.path.name))}</title>'
-        f"<style>{_STYLE}</style>\n"
-        f"<h1>{escape(shown(weights.path.name))}</h1>\n{note}\n{summary(findings)._repr_html_()}\n"
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}{STYLE.read_text("utf-8")}</style>\n'
+        f"<h1>{escape(shown(weights.path.name))}</h1>\n{note}\n"
+        f'<div class="table" tabindex="0">{summary(findings)._repr_html_()}</div>\n'
         f"{about}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
-        + "\n</html>\n"
+        + f"\n<script>{SCRIPT.read_text('utf-8')}</script>\n</html>\n"
     )

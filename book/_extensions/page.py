@@ -1,19 +1,118 @@
-"""What all pages share: their style, and the switch that folds and unfolds code. An extension of Sphinx.
+"""What all pages share: style, scripts, where they are from, and markup that assistive software reads.
 
-Knows the files beside it; must not know the book.
+An extension of Sphinx. Knows the files beside it, those of topo.figures and of the theme; must not know the book.
 """
 
+import json
+import re
+import subprocess
+from functools import partial
+from html import escape, unescape
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+
+from PIL import Image
+
+HERE, FIGURES = Path(__file__).parent, Path(find_spec("topo").submodule_search_locations[0]) / "figures"
+FILES = (HERE / "page.css", HERE / "code.js", FIGURES / "graph.css", FIGURES / "graph.js", HERE / "figures.js")
+GRAPH = "application/vnd.topo.graph"  # topo.figures.explorer.MIMETYPE, whose import would take a second
+
+_ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
+_QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", re.DOTALL)
+_PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>')
+_DPI = 110  # at which a page shows pictures that say their resolution, as topo.figures.use_style has it
+_MENDED = (
+    # a header without text heads nothing
+    (re.compile(r"<th(?: [^>]*)?>(?:<p></p>)?</th>"), "<td></td>"),
+    # docutils puts entries of a bibliography, whose role is deprecated, into a list
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    # the theme's buttons have names that differ from the text in them: that of the keys, and that of the icons
+    (re.compile(r'(<button class="btn search-button-field[^>]*) aria-label="Search"'), r"\1"),
+    (re.compile(r'(<i class="theme-switch [^>]*) title="[^"]*"'), r"\1"),
+)
 
 
 def setup(app):
-    """Add page.css and code.js to every page."""
-    app.add_css_file("page.css")
-    app.add_js_file("code.js")
+    """Connect to what Sphinx does: files are added first, pages are mended when all are written."""
+    for file in FILES:
+        (app.add_css_file if file.suffix == ".css" else app.add_js_file)(file.name)
     app.connect("builder-inited", _provide)
+    app.connect("html-page-context", _describe)
+    app.connect("html-page-context", _add_graphs)
+    app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _provide(app):
-    here = Path(__file__).parent
-    app.config.html_static_path += [str(here / name) for name in ("page.css", "code.js")]
+    app.config.html_static_path += map(str, FILES)
+    app.config.html_theme_options["extra_footer"] = f"<p>{_edition(app.srcdir)}</p>"
+
+
+def _edition(folder):
+    """The version of topo, and the commit that `folder` is of where Git knows it."""
+    try:
+        said = f"Version {version('topo')}"
+    except PackageNotFoundError:
+        said = "Version unknown"
+    try:
+        command = "git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return said
+    return f"{said}, commit {commit}"
+
+
+def _describe(app, pagename, templatename, context, doctree):
+    """Describe the page by the question in it, or by its first paragraph."""
+    if asked := _QUESTION.search(context.get("body") or ""):
+        words = unescape(" ".join(re.sub(r"<[^>]+>", "", asked[1] or asked[2]).split()))
+        context["metatags"] = f'{context.get("metatags", "")}<meta name="description" content="{escape(words)}" />'
+
+
+def _add_graphs(app, pagename, templatename, context, doctree):
+    """Put the data of graphs that answer, which a notebook's figures hold, where graph.js looks for them."""
+    source = Path(app.env.doc2path(pagename)) if doctree is not None else None
+    if source is None or source.suffix != ".ipynb":
+        return
+    for cell in json.loads(source.read_text("utf-8"))["cells"]:
+        name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
+        for output in cell.get("outputs", ()):
+            if name and GRAPH in output.get("data", {}):
+                data = "".join(output["data"][GRAPH]).replace("<", "\\u003c")
+                script = f'<script type="application/json" class="mapper-graph" data-picture="{name}">{data}</script>'
+                context["body"] += script
+
+
+def _sized(folder, picture):
+    """The <img> with the size to show it at, so that a page does not jump when its pictures come."""
+    file = folder / picture[2]
+    if "width" in picture[1] or not file.exists():
+        return picture[0]
+    with Image.open(file) as image:
+        sizes = [round(pixels * _DPI / dpi) for pixels, dpi in zip(image.size, image.info.get("dpi", (_DPI, _DPI)))]
+    return '<img {} width="{}" height="{}" />'.format(picture[1], *sizes)
+
+
+def _finish(app, exception):
+    """Mend the markup of all pages and size their pictures; keep those icons that a page or a script names."""
+    if exception or app.builder.format != "html":
+        return
+    folder = Path(app.outdir)
+    icons = folder / "_static" / "scripts" / "fontawesome.js"
+    used = set()
+    for path in [*folder.rglob("*.html"), *folder.rglob("*.js")]:
+        if path == icons:
+            continue
+        before = text = path.read_text("utf-8")
+        used.update(re.findall(r"\bfa-([a-z0-9-]+)", text))
+        if path.suffix == ".html":
+            for pattern, replacement in _MENDED:
+                text = pattern.sub(replacement, text)
+            text = _PICTURE.sub(partial(_sized, path.parent), text)
+        if text != before:
+            path.write_text(text, "utf-8")
+    text = icons.read_text("utf-8")
+    icons.write_text(_ICON.sub(lambda icon: icon[0] if icon[1] in used else "", text), "utf-8")
+    for source_map in (folder / "_static").rglob("*.map"):
+        source_map.unlink()

@@ -7,6 +7,7 @@ Knows arrays, barcodes and graphs; must not know where they come from, nor compu
 # `ax` is None. Every one returns the Figure. The function `barcodes` hides the module of the same name here.
 from topo.figures.barcodes import barcode, barcodes
 from topo.figures.clouds import angle_pairs, cloud, complex_at, complexes, cover, klein_squares, plane, planes
+from topo.figures.explorer import Explorer, explorer
 from topo.figures.graphs import layers, mapper, mappers
 from topo.figures.numbers import (
     agreement,
@@ -76,6 +77,8 @@ __all__ = [
     "patch_row",
     "rings",
     "three_circles",
+    "Explorer",
+    "explorer",
     "layers",
     "mapper",
     "mappers",

@@ -6,7 +6,7 @@ Knows graphs and the points in their nodes; must not know how the graphs were ma
 import random
 from collections.abc import Sequence
 from math import ceil, isqrt, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import igraph
 import numpy as np
@@ -24,7 +24,7 @@ from topo.figures.style import INK, WIDTH, Figure, Labelled, axes_for, hide_scal
 from topo.mapper import Lens, node_means, node_sizes
 from topo.types import Barcode, Number, Points, PointsLike, Real, Row, Whole
 
-_COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
+COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
 
 
 def mapper(
@@ -56,6 +56,48 @@ def mapper(
     Raises TypeError or ValueError for a number out of range, a graph that is no Mapper graph, or a graph of other
     points.
     """
+    return draw_plan(plan(graph, points, thumbnails, layout, smallest, side), colorbar, note, ax)
+
+
+class Plan(NamedTuple):
+    """Where a picture of a Mapper graph has what, in the unit of the layout.
+
+    nodes: those that are drawn, by their number in the graph; positions, sizes, radii: of each of them, sizes being
+    numbers of points; edges: pairs of places in `nodes`; anchors: places in `nodes` of those with a filter beside them;
+    centres: of these filters; thumbnails: their values; side: their width; left_out: a note that counts what is not
+    drawn.
+    """
+
+    nodes: Int64[np.ndarray, "drawn"]
+    positions: Float64[np.ndarray, "drawn 2"]
+    sizes: Integer[np.ndarray, "drawn"]
+    radii: Float64[np.ndarray, "drawn"]
+    edges: Int64[np.ndarray, "edges 2"]
+    anchors: Int64[np.ndarray, "beside"]
+    centres: Float64[np.ndarray, "beside 2"]
+    thumbnails: Float64[np.ndarray, "beside pixels"]
+    side: float
+    left_out: str
+
+    @property
+    def extent(self) -> Float64[np.ndarray, "corners 2"]:
+        """Points that the picture must hold: its margins around nodes and filters."""
+        lone = not np.ptp(self.positions, axis=0).any()  # a single node does not fill the picture
+        margin = 0.5 if lone else self.radii.max()
+        beside = 0.55 * self.side
+        around = self.positions - margin, self.positions + margin, self.centres - beside, self.centres + beside
+        return np.concatenate(around)
+
+
+def plan(
+    graph: igraph.Graph,
+    points: PointsLike,
+    thumbnails: Whole = 20,
+    layout: str | Real[np.ndarray, "_nodes 2"] | Sequence[Row] = "lens",
+    smallest: Number = 0.01,
+    side: Number = 0.09,
+) -> Plan:
+    """What `mapper` draws. Arguments and errors as for `mapper`."""
     points = as_points(points)
     check_whole(thumbnails, "thumbnails", 0)
     if not 0 <= smallest <= 1:
@@ -69,27 +111,32 @@ def mapper(
     places = _layout(graph, points, layout)
     nodes, left_out = _large_components(graph, len(points), smallest)
     positions, sizes = places[nodes], node_sizes(graph)[nodes]
-    ends = places[_edges_within(graph, nodes)]
-    extent = np.ptp(positions, axis=0).max() or 1.0
+    edges = np.searchsorted(nodes, _edges_within(graph, nodes))
+    extent = float(np.ptp(positions, axis=0).max()) or 1.0
     radii = _radii(sizes) * extent
+    anchors, centres, beside = np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, points.shape[1]))
+    if thumbnails:
+        anchors, centres = places_beside(positions, radii, positions[edges], thumbnails, side * extent)
+        beside = node_means(graph, points, hops=1)[nodes[anchors]]
+    return Plan(nodes, positions, sizes, radii, edges, anchors, centres, beside, float(side * extent), left_out)
 
+
+def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes | None = None) -> FigureBase:
+    """Draw what `plan` planned. Arguments as for `mapper`."""
+    positions, side = planned.positions, planned.side
     ax = axes_for(ax, 6.4, 4.9)
     within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # earlier drawings stay in view
-    discs = _draw_graph(ax, positions, sizes, radii, ends)
-    margin = radii.max() if np.ptp(positions, axis=0).any() else extent / 2  # a single node does not fill the picture
-    within += [positions - margin, positions + margin]
-    if thumbnails:
-        anchors, centres = places_beside(positions, radii, ends, thumbnails, side * extent)
-        leaders = np.stack([positions[anchors], centres], axis=1)
+    discs = _draw_graph(ax, positions, planned.sizes, planned.radii, positions[planned.edges])
+    if len(planned.anchors):
+        leaders = np.stack([positions[planned.anchors], planned.centres], axis=1)
         ax.add_collection(LineCollection(leaders, colors=INK, linewidths=0.7, zorder=2))
-        draw_patches(ax, node_means(graph, points, hops=1)[nodes[anchors]], centres, side * extent)
-        within += [centres - 0.55 * side * extent, centres + 0.55 * side * extent]
-    shown = np.concatenate(within)
+        draw_patches(ax, planned.thumbnails, planned.centres, side)
+    shown = np.concatenate([*within, planned.extent])
     (left, bottom), (right, top) = shown.min(axis=0), shown.max(axis=0)
     ax.set(xlim=(left, right), ylim=(bottom, top))
     hide_scales(ax)
-    if note and left_out:
-        ax.text(0.5, -0.02, left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
+    if note and planned.left_out:
+        ax.text(0.5, -0.02, planned.left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
     if colorbar:
         bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=25, pad=0.01, label="points in the node")
         bar.outline.set_visible(False)
@@ -176,7 +223,7 @@ def _draw_graph(
         units="xy",
         offsets=positions[order],
         offset_transform=ax.transData,
-        cmap=_COUNTS,
+        cmap=COUNTS,
         norm=LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1)),
         edgecolors=INK,
         linewidths=0.3,

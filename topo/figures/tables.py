@@ -7,17 +7,15 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from io import BytesIO
 from numbers import Integral, Real
 from typing import Any
 
 import matplotlib.figure
 import numpy as np
-from PIL import Image
 
 from topo.archive import Archive
 from topo.claims import CLAIMS, MIMETYPE, VERDICTS, Ruling, as_json
-from topo.figures.style import Labelled, short_number, texts_and_values
+from topo.figures.style import Labelled, short_number, small_png, texts_and_values
 from topo.recipes import in_words
 from topo.types import Row, Whole
 
@@ -71,13 +69,7 @@ def slides(labelled: Labelled[matplotlib.figure.Figure]) -> Slides:
     Raises ValueError where there is no picture.
     """
     texts, drawn = texts_and_values(labelled, "labelled")
-    pictures = []
-    for figure in drawn:
-        whole, small = BytesIO(), BytesIO()
-        figure.savefig(whole, format="png")  # not cut to what is drawn, so that all have one size
-        Image.open(whole).convert("RGB").quantize(128).save(small, "png", optimize=True)  # to a third of the bytes
-        pictures.append(small.getvalue())
-    return Slides(texts, pictures)
+    return Slides(texts, [small_png(figure, figure.dpi) for figure in drawn])  # not cut: all have one size
 
 
 class Link(str):

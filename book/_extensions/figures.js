@@ -1,0 +1,34 @@
+// Figures and tables: a picture is enlarged by a click, and what is wider than the page can be scrolled by keyboard.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const table of document.querySelectorAll("div.output.text_html")) {
+    if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+  }
+
+  const dialog = document.createElement("dialog"), close = document.createElement("button");
+  const enlarged = document.createElement("img");
+  dialog.className = "enlarged";
+  dialog.setAttribute("aria-label", "Enlarged picture");
+  [close.type, close.textContent] = ["button", "Close"];
+  dialog.append(close, enlarged);
+  dialog.addEventListener("click", () => dialog.close());
+  document.body.append(dialog);
+
+  // not those of a slider, which hides and shows them itself, nor those that a graph has taken the place of
+  for (const image of document.querySelectorAll("figure img")) {
+    if (image.closest("[hidden], figure:has(input)")) continue;
+    let opener = image.closest("a"); // Sphinx links to a picture that it shows in another size
+    if (!opener) {
+      opener = document.createElement("button");
+      opener.type = "button";
+      image.before(opener);
+      opener.append(image);
+    } else if (opener.href !== image.src) continue;
+    [opener.className, opener.title] = ["enlarge", "Enlarge"];
+    opener.setAttribute("aria-haspopup", "dialog");
+    opener.addEventListener("click", (event) => {
+      event.preventDefault();
+      [enlarged.src, enlarged.alt] = [image.src, image.alt];
+      dialog.showModal();
+    });
+  }
+});

@@ -1,0 +1,371 @@
+"""The pages in a browser: Debian's Chromium, driven by Playwright. They show committed outputs; nothing is executed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+
+from topo import book, inspection, pretrained, spaces
+from topo.figures.explorer import MIMETYPE
+
+reason = "Playwright is not installed: the pages are not tried in a browser"
+sync_playwright = pytest.importorskip("playwright.sync_api", reason=reason).sync_playwright
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason).Axe
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")
+
+DESKTOP, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
+PAGES = [*re.findall(r"(?:root|file): (book/\S+)", (book.ROOT / "_toc.yml").read_text("utf-8")), "search"]
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The folder of the book's pages."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(book.ROOT / "book", root / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(book.ROOT / name, root)
+    return book.build(names=[], root=root, report=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    # quiet: Chromium's own calls home are not the pages'
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*quiet, "--disable-quic"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def context(browser):
+    """A visitor who has not been here before."""
+    visitor = browser.new_context(viewport=DESKTOP)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def visit(html, context):
+    """Open a page by its name. `complaints` is what its console has, `fetched` every address that it asked for."""
+
+    def opened(name):
+        page = context.new_page()
+        page.complaints, page.fetched = [], []
+        page.on(
+            "console", lambda said: page.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.fetched.append(request.url))
+        page.goto((html / f"{name}.html").as_uri())
+        return page
+
+    return opened
+
+
+def accessibility(page):
+    """What axe finds serious or critical, as text."""
+    # no preloading: it would fetch stylesheets, which a page that was opened as a file may not
+    rules = {"label-content-name-mismatch": {"enabled": True}}
+    found = Axe().run(page, options={"preload": False, "resultTypes": ["violations"], "rules": rules})
+    return [
+        f"{violation['id']}: {node['html']}"
+        for violation in found.response["violations"]
+        if violation["impact"] in ("serious", "critical") or violation["id"] == "empty-table-header"
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_needs_no_network_and_no_pardon(visit, name):
+    page = visit(name)
+    page.wait_for_load_state("networkidle")
+    assert page.complaints == []
+    assert [address for address in page.fetched if not address.startswith(("file:", "data:"))] == []
+    files = {Path(unquote(urlparse(address).path)) for address in page.fetched if address.startswith("file:")}
+    assert sum(file.stat().st_size for file in files) < 2.5e6
+    assert page.locator('meta[name="description"]').count() == (name != "search")
+    assert (
+        page.locator('link[rel="icon"]').count() == 1 and "Version" in page.locator(".bd-footer-content").inner_text()
+    )
+
+
+def test_the_index_leads_to_the_front_page(visit):
+    page = visit("index")
+    page.wait_for_url("**/book/intro.html")
+    assert "topology" in page.title()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone(visit, name):
+    page = visit(name)
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_accessible(visit, name):
+    assert accessibility(visit(name)) == []
+
+
+def test_a_dark_page_is_dark_and_accessible_on_a_phone(browser, html):
+    visitor = browser.new_context(viewport=PHONE, color_scheme="dark")
+    page = visitor.new_page()
+    page.goto((html / "book" / "05-mnist.html").as_uri())
+    brightness = lambda of: sum(
+        map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{of}"))[:3])
+    )
+    assert brightness("backgroundColor") < 150 and brightness("color") > 500
+    assert accessibility(page) == []
+    visitor.close()
+
+
+def test_the_switch_of_colours_is_remembered(visit):
+    page = visit("book/05-mnist")
+    theme = lambda page: page.evaluate("document.documentElement.dataset.theme")
+    assert theme(page) == "light"
+    for _ in range(3):
+        page.locator(".theme-switch-button").first.click()
+        if theme(page) == "dark":
+            break
+    assert theme(page) == "dark" == theme(visit("book/03-mapper"))
+
+
+def test_code_unfolds_by_mouse_and_by_keyboard_and_stays_so(visit):
+    page = visit("book/05-mnist")
+    code, switch = page.locator("details.code"), page.locator("button.code-switch")
+    unfolded = lambda page: page.locator("details.code[open]").count()
+    assert unfolded(page) == 0 < code.count() and switch.inner_text() == "Show all code"
+    code.nth(1).locator("summary").click()
+    assert unfolded(page) == 1
+    switch.click()
+    assert unfolded(page) == code.count() and switch.inner_text() == "Fold all code"
+    page.reload()
+    assert unfolded(page) == code.count()
+    another = visit("book/03-mapper")
+    assert unfolded(another) == another.locator("details.code").count() > 0
+
+    switch.focus()
+    page.keyboard.press("Enter")
+    assert unfolded(page) == 0 and switch.get_attribute("aria-pressed") == "false"
+    code.first.locator("summary").focus()
+    page.keyboard.press("Space")
+    assert unfolded(page) == 1
+    page.reload()
+    assert unfolded(page) == 0
+
+
+def test_without_scripts_the_code_is_there(browser, html):
+    visitor = browser.new_context(java_script_enabled=False)
+    page = visitor.new_page()
+    page.goto((html / "book" / "05-mnist.html").as_uri())
+    assert page.locator("div.cell_input").first.is_visible() and page.locator("details.code").count() == 0
+    visitor.close()
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """The data of Figure 5.1 as the committed chapter holds it."""
+    (data,) = [
+        output["data"][MIMETYPE]
+        for cell in json.loads((book.ROOT / "book" / "05-mnist.ipynb").read_text("utf-8"))["cells"]
+        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == "fig-05-mapper"
+        for output in cell["outputs"]
+        if MIMETYPE in output["data"]
+    ]
+    return json.loads("".join(data))
+
+
+def place_of(page, node):
+    """The middle of a node of Figure 5.1 on the screen."""
+    box = page.locator("#fig-05-mapper circle.node").evaluate_all(NODES)[node]
+    return box["x"], box["y"]
+
+
+# circles are drawn by size: back to the order of the data, by their places
+NODES = """circles => {
+  const found = circles.map(each => {
+    const box = each.getBoundingClientRect();
+    return {cx: +each.getAttribute("cx"), cy: +each.getAttribute("cy"), r: +each.getAttribute("r"),
+            fill: each.getAttribute("fill"), x: box.x + box.width / 2, y: box.y + box.height / 2};
+  });
+  const {nodes, radii} = JSON.parse(document.querySelector("script[data-picture=fig-05-mapper]").textContent);
+  return nodes.map(([x, y], i) => found.find(each => each.cx === x && each.cy === y && each.r === radii[i]));
+}"""
+
+
+def told(page):
+    return page.locator("#fig-05-mapper [role=status]").inner_text().split("\n")
+
+
+def expected(graph, node):
+    values = [f"{each['label']}: {each['values'][node]}{each.get('unit', '')}" for each in graph["measures"]]
+    return [values[0], f"from {graph['networks'][node]} of {graph['of']} networks", *values[1:]]
+
+
+def lonely(graph):
+    """The node of Figure 5.1 that is farthest from all others: no other is near the pointer."""
+    places = np.array(graph["nodes"], float)
+    away = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) + np.where(np.eye(len(places)), np.inf, 0)
+    return int(away.min(axis=1).argmax())
+
+
+def test_a_node_that_is_pointed_at_shows_what_is_in_it(visit, graph):
+    page, node = visit("book/05-mnist"), lonely(graph)
+    picture = page.locator("#fig-05-mapper svg").first
+    assert told(page) == ["Point at a node, tap it, or go there by arrow keys."]
+    assert page.locator("#fig-05-mapper img").is_hidden() and "ring" in picture.get_attribute("aria-label")
+    picture.scroll_into_view_if_needed()
+    page.mouse.move(*place_of(page, node))
+    assert told(page) == expected(graph, node)
+    shown = page.locator("#fig-05-mapper .filter rect:not(.frame)")
+    grays = [
+        int(re.findall(r"\d+", fill)[0]) for fill in shown.evaluate_all("all => all.map(e => e.getAttribute('fill'))")
+    ]
+    np.testing.assert_allclose(grays, [127.5 * (1 + value / 99) for value in graph["filters"][node]], atol=1)
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)  # the hole of the ring
+    assert told(page) == expected(graph, node)
+
+
+def test_a_node_answers_to_a_finger(browser, html, graph):
+    visitor = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page, node = visitor.new_page(), lonely(graph)
+    page.goto((html / "book" / "05-mnist.html").as_uri())
+    page.locator("#fig-05-mapper svg").first.scroll_into_view_if_needed()
+    page.touchscreen.tap(*place_of(page, node))
+    assert told(page) == expected(graph, node)
+    visitor.close()
+
+
+def test_arrow_keys_go_from_node_to_node(visit, graph):
+    page = visit("book/05-mnist")
+    page.locator("#fig-05-mapper-colours").focus()
+    page.keyboard.press("Tab")
+    fullest = max(range(len(graph["radii"])), key=lambda node: graph["radii"][node])
+    assert told(page) == expected(graph, fullest)
+    mark = page.locator("#fig-05-mapper .mark")
+    place = lambda: [int(mark.get_attribute(name)) for name in ("cx", "cy")]
+    assert place() == graph["nodes"][fullest]
+    for key, axis, sign in [("ArrowUp", 1, -1), ("ArrowDown", 1, 1), ("ArrowLeft", 0, -1), ("ArrowRight", 0, 1)]:
+        before = place()
+        page.keyboard.press(key)
+        assert (place()[axis] - before[axis]) * sign > 0 and place() in graph["nodes"], key
+    for _ in range(200):
+        page.keyboard.press("ArrowRight")
+    before = place()
+    page.keyboard.press("ArrowRight")
+    assert place() == before  # there is none farther right
+    page.keyboard.press("Home")
+    assert told(page) == expected(graph, fullest)
+
+
+def test_nodes_are_coloured_by_what_is_chosen(visit, graph):
+    page = visit("book/05-mnist")
+    select = page.locator("#fig-05-mapper-colours")
+    fills = lambda: [each["fill"] for each in page.locator("#fig-05-mapper circle.node").evaluate_all(NODES)]
+    assert select.locator("option").all_inner_texts() == [measure["label"] for measure in graph["measures"]]
+    seen = set()
+    for i, measure in enumerate(graph["measures"]):
+        select.select_option(str(i))
+        values, colors, drawn = measure["values"], measure["colors"], fills()
+        ends = {values.index(min(values)): 0, values.index(max(values)): -1}
+        if "unit" not in measure:  # angles do not reach both ends of the circle
+            for node, end in ends.items():
+                rgb = [int(colors[end][at : at + 2], 16) for at in (1, 3, 5)]
+                assert [int(number) for number in re.findall(r"\d+", drawn[node])] == rgb
+        by_value = dict(zip(values, drawn))
+        assert all(by_value[value] == fill for value, fill in zip(values, drawn)) and len(set(drawn)) > 10
+        legend = page.locator("#fig-05-mapper .legend").inner_text().split()
+        assert legend == [f"{measure[end]}{measure.get('unit', '')}" for end in ("low", "high")]
+        seen.add(tuple(drawn))
+    assert len(seen) == len(graph["measures"]) >= 4
+
+
+def test_without_scripts_the_picture_of_a_graph_is_there(browser, html):
+    visitor = browser.new_context(java_script_enabled=False)
+    page = visitor.new_page()
+    page.goto((html / "book" / "05-mnist.html").as_uri())
+    picture = page.locator("#fig-05-mapper img")
+    assert picture.is_visible() and "ring" in picture.get_attribute("alt")
+    assert page.locator("#fig-05-mapper svg").count() == 0
+    visitor.close()
+
+
+def test_a_report_of_inspect_answers_too(context, tmp_path):
+    generator = np.random.default_rng(0)
+    circle = spaces.primary_circle(generator.uniform(0, 2 * np.pi, 600)) + 0.05 * generator.normal(size=(600, 9))
+    np.savez(tmp_path / "a.npz", kernel=circle.T.reshape(3, 3, 20, 30))
+    weights = pretrained.read(tmp_path / "a.npz", layout="HWIO")
+    report, _ = inspection.write_report(weights, inspection.inspect(weights, draws=1), tmp_path)
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(report.as_uri())
+    assert page.locator("img:visible").count() == 1 == page.locator(".explorer svg[role=application]").count()
+    page.locator(".explorer select").focus()
+    page.keyboard.press("Tab")
+    assert "points in the node" in page.locator("[role=status]").inner_text()
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert complaints == [] == accessibility(page)
+
+
+def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
+    page = visit("book/05-mnist")
+    button, dialog = page.locator("#fig-05-barcodes .enlarge"), page.locator("dialog.enlarged")
+    picture = button.locator("img")
+    small = picture.bounding_box()["width"]
+    assert not dialog.is_visible() and button.get_attribute("title") == "Enlarge"
+    button.click()
+    assert dialog.is_visible() and dialog.locator("img").get_attribute("alt") == picture.get_attribute("alt")
+    assert dialog.locator("img").bounding_box()["width"] > 1.5 * small
+    dialog.locator("img").click()
+    assert not dialog.is_visible()
+
+    focused = lambda: page.evaluate("document.activeElement.closest('figure')?.id")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible() and focused() is None and accessibility(page) == []
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible() and focused() == "fig-05-barcodes"
+    page.set_viewport_size(PHONE)
+    assert picture.evaluate("image => image.width / image.height") == pytest.approx(
+        picture.evaluate("image => image.naturalWidth / image.naturalHeight"), rel=0.02
+    )
+    page.keyboard.press("Enter")
+    assert dialog.locator("img").evaluate("image => image.width") > 2 * PHONE["width"]
+    assert dialog.bounding_box()["width"] <= PHONE["width"]
+
+
+def test_pictures_are_sharp_and_have_their_room_before_they_come(visit):
+    page = visit("book/05-mnist")
+    pictures = page.locator("figure img:visible")
+    sizes = pictures.evaluate_all(
+        "all => all.map(e => [e.naturalWidth, e.width, e.getAttribute('width') ?? e.style.width])"
+    )
+    assert len(sizes) >= 6 and all(natural >= 1.9 * shown and declared for natural, shown, declared in sizes)
+
+
+def test_search_finds_klein(visit):
+    page = visit("book/05-mnist")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Klein")
+    page.keyboard.press("Enter")
+    page.locator("#search-results ul.search li").first.wait_for()
+    found = page.locator("#search-results ul.search li a").all_inner_texts()
+    assert any("Introduction" in title or "Klein" in title for title in found), found
+
+
+def test_every_icon_is_there(visit):
+    page = visit("book/05-mnist")
+    page.locator("svg.fa-magnifying-glass path").first.wait_for(state="attached")
+    assert page.locator("svg.svg-inline--fa").count() >= 8
+    assert page.locator("i[class*=fa-], span[class*=fa-]").count() == 0  # the script makes an svg of each
+    assert page.locator("svg.svg-inline--fa .missing, svg.svg-inline--fa animate").count() == 0
