@@ -277,8 +277,12 @@ def _surroundings(root: Path) -> str:
 
 
 def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[str], object], store: Store) -> None:
-    """Execute chapters, `jobs` at a time, each in its own process because papermill changes the working directory."""
+    """Execute chapters, `jobs` at a time, each in its own process because papermill changes the working directory.
+
+    Large notebooks come first, because they tend to take longest: one that comes last keeps only one process busy.
+    """
     failures = []
+    paths = sorted(paths, key=lambda path: path.stat().st_size, reverse=True)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent) as pool:
         futures = {pool.submit(_timed_run, path, folder, store): path for path in paths}
         for future in as_completed(futures):
