@@ -52,8 +52,8 @@ def rank_correlation(
     The interval is by the percentile bootstrap: networks are drawn with replacement, each with all its times. A network
     that is drawn twice is two equal pairs of numbers, whose ranks are averaged. Its filters are measured once, before,
     so that no distance between a filter and its copy enters. A draw without ranks, such as of one network many times,
-    counts as 0. The p-value is by permutation: networks change partners,
-    each with all its times. Both take networks to be independent, and not times, nor filters.
+    counts as 0. The p-value is by permutation: networks change partners, each with all its times. Both take networks to
+    be independent, and not times, nor filters.
 
     x, y: (networks,) or (networks, times), alike, with FEWEST networks or more, and FEWEST times or more for "times".
     draws: of the bootstrap and of the permutations, 1 or more (all permutations where there are fewer); level: of the

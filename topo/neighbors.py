@@ -59,8 +59,8 @@ def kth_distances(points: Points, ks: Sequence[Whole]) -> Float64[np.ndarray, "k
 
     Exact: coordinate differences in float64. On a GPU or TPU that JAX finds, all pairs are compared, a block at a time;
     on a processor, the leaves that the module's docstring describes are searched, in float32 where its error is known
-    to change nothing. Memory grows linearly in the number
-    of points, whatever the ks are. Each of the n points has n - 1 others, and 1 <= k < n.
+    to change nothing. Memory grows linearly in the number of points, whatever the ks are. Each of the n points has
+    n - 1 others, and 1 <= k < n.
     """
     points, exponent = _scaled(points)
     descending, place = np.unique(-np.asarray(ks), return_inverse=True)
@@ -170,16 +170,15 @@ def _kth_by_leaves(points: Points, ks: Int64[np.ndarray, "ks"]) -> Float64[np.nd
     in_order, squared = np.empty((2, len(ks), len(points)))
     if len(points) < _FEW:
         leaves = _in_leaves(points)
-        _in_threads(compiled.kth_nearest, leaves, ks, in_order, np.ones(len(leaves.blocks), bool))
-        squared[:, leaves.order] = in_order
-        return squared
-    turned, slack = _turned(points)
-    order = _order(turned)
-    leaves, rounded = _boxed(points, order), _boxed(turned, order)
-    relative = (turned.shape[1] + 4) * np.finfo(np.float32).eps  # squares are summed with errors of half of that
-    flat = _Rounded(rounded.blocks.reshape(len(rounded.blocks), -1), rounded.low, rounded.high, slack, float(relative))
-    in_doubt = np.zeros(len(leaves.blocks), bool)
-    _in_threads(compiled.kth_nearest_by_rounded, leaves, flat, ks, in_order, in_doubt)
+        in_doubt = np.ones(len(leaves.blocks), bool)
+    else:
+        turned, slack = _turned(points)
+        order = _order(turned)
+        leaves, (_, blocks, low, high) = _boxed(points, order), _boxed(turned, order)
+        relative = (turned.shape[1] + 4) * np.finfo(np.float32).eps  # squares are summed with errors of half of that
+        rounded = _Rounded(blocks.reshape(len(blocks), -1), low, high, slack, float(relative))
+        in_doubt = np.zeros(len(leaves.blocks), bool)
+        _in_threads(compiled.kth_nearest_by_rounded, leaves, rounded, ks, in_order, in_doubt)
     if in_doubt.any():
         _in_threads(compiled.kth_nearest, leaves, ks, in_order, in_doubt)
     squared[:, leaves.order] = in_order

@@ -163,7 +163,7 @@ POPULATIONS = {
     "early-rate-02": _early(0.02),
     "early-rate-05": _early(0.05),
     "early-rate-20": _early(0.2),
-    # Annealed, so that they stand still. The first grows network by network; the others are not in the book yet.
+    # Annealed, so that they stand still. They grow from archive to archive, a few networks at a time.
     "cifar-gray-C-64-32-64-trained": _trained("C(64,32,64)", "cifar10-gray", 24, 8000, _PAPERS_GRAY),
     "cifar-color-C-64-32-64-trained": _trained("C(64,32,64)", "cifar10", 24, 8000, (60, 100_000, 81.2)),
     "cifar-gray-C-64-0-64-trained": _trained("C(64,0,64)", "cifar10-gray", 32, 8000, (48, 70_000, 69.2)),
