@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 from contextlib import nullcontext
 
 import jax
@@ -627,8 +628,12 @@ def test_a_population_that_the_paper_has_not_is_listed_and_kept_without_its_scal
     assert populations.members_held("ours", ours, tmp_path) == 4
 
 
-def test_trainings_that_differ_in_their_recipe_only_are_timed_once(monkeypatch):
-    timed = []
+def test_trainings_that_differ_in_their_recipe_only_are_timed_once_and_the_times_are_kept(monkeypatch):
+    timed, kept = [], {}
+    monkeypatch.setattr(training, "read_measurement", lambda wanted: kept.get(training.measurement_key(wanted)))
+    monkeypatch.setattr(
+        training, "keep_measurement", lambda wanted, record: kept.update({training.measurement_key(wanted): record})
+    )
     monkeypatch.setattr(campaign, "dask_client", lambda workers, scheduler: nullcontext(Here(timed)))
     monkeypatch.setattr(campaign, "accelerated", lambda: False)
     first, second = (
@@ -637,21 +642,26 @@ def test_trainings_that_differ_in_their_recipe_only_are_timed_once(monkeypatch):
     other = training.Training(Architecture.parse("C(8,0,16)"), "digits", crop=6)
     seconds = campaign._seconds_each([first, second, other], 1)
     assert seconds[first] == seconds[second] != seconds[other] and len(timed) == 2
+    assert campaign._seconds_each([first, second, other], 1) == seconds and len(timed) == 2
+    campaign._seconds_each([first], 2)  # beside another worker it may take longer
+    assert len(timed) == 3 and all(record["formulation"] == "fast" for record in kept.values())
+    assert sorted(len(record["seconds beside"]) for record in kept.values()) == [1, 2]
 
 
 class Here:
-    """A client whose one worker answers how many trainings were timed."""
+    """A client whose one worker measures at once, and takes as many seconds as trainings were timed before."""
 
     def __init__(self, timed):
         self.timed = timed
 
     def submit(self, function, wanted, *rest, **how):
+        answer = Future()
         if function is campaign._time_one:
             self.timed.append(wanted)
-        return self
-
-    def result(self):
-        return len(self.timed)
+            answer.set_result(len(self.timed))
+        else:
+            answer.set_result(training.read_measurement(wanted) or {"formulation": "fast"})
+        return answer
 
     def nthreads(self):
         return {"here": 1}

@@ -95,7 +95,7 @@ def add_train(commands: Commands) -> None:
     parser = commands.add_parser("train", help=purpose)
     which = "populations, such as mnist-M-64-32-64 (default: all of the book)"
     parser.add_argument("names", nargs="*", metavar="NAME", help=which)
-    listing = "train nothing; say what is archived, and what the rest would cost here"
+    listing = "train nothing; say what is archived, and what the rest would cost here (timed once, and kept)"
     parser.add_argument("--list", action="store_true", help=listing)
     for name, (kind, text) in _TRAINING.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="VALUE", help=text)

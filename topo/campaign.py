@@ -374,7 +374,8 @@ def listing(
     """The rows of a table: what of each population is archived, and what the rest would cost here.
 
     The cost is measured: as many workers as would train measure the time of a few iterations, all at once. Where
-    members share accelerators, the time is that of two members on the first of them.
+    members share accelerators, the time is that of two members on the first of them. What was measured is kept in
+    `measurements.json` among the checkpoints; without that file it is measured anew.
 
     names: of POPULATIONS; folder: of the archives; workers: as many as processors where None.
     All rows have the same keys.
@@ -402,20 +403,40 @@ def listing(
 def _seconds_each(trainings: Sequence[Training], workers: int) -> dict[Training, float]:
     """Seconds that a network-iteration takes a worker while all are busy, or an accelerator, where there is one.
 
-    Trainings that `topo.training.measurement_key` does not tell apart are measured once.
+    Trainings that `topo.training.measurement_key` does not tell apart are measured once, and the answers are kept.
     """
     if accelerated():
         records = {wanted: training.cached_measurement(wanted) for wanted in trainings}
         return {wanted: min(record["seconds"].values()) for wanted, record in records.items()}
     keys = {wanted: training.measurement_key(wanted) for wanted in trainings}
-    seconds = {}
-    with dask_client(workers, None) as client:
-        for key, wanted in {key: wanted for wanted, key in keys.items()}.items():
-            client.submit(training.cached_measurement, wanted, pure=False).result()
-            addresses = enumerate(client.nthreads())
-            futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in addresses]
-            seconds[key] = float(np.median([future.result() for future in futures]))
+    each = {key: wanted for wanted, key in keys.items()}
+    kept = ((key, _kept_time(wanted, workers)) for key, wanted in each.items())
+    seconds = {key: known for key, known in kept if known is not None}
+    missing = [key for key in each if key not in seconds]
+    if missing:
+        from tqdm import tqdm
+
+        with dask_client(workers, None) as client:
+            for key in tqdm(missing, "kinds of networks timed", leave=False, disable=None):
+                seconds[key] = _time_all(client, each[key], workers)
     return {wanted: seconds[key] for wanted, key in keys.items()}
+
+
+def _kept_time(wanted: Training, workers: int) -> float | None:
+    record = training.read_measurement(wanted) or {}
+    return record.get("seconds beside", {}).get(str(workers))
+
+
+def _time_all(client: "Client", wanted: Training, workers: int) -> float:
+    """Time a few iterations on all workers at once, and keep the answer beside the measurement of these networks."""
+    measured = client.submit(training.cached_measurement, wanted, pure=False).result()
+    record = training.read_measurement(wanted) or measured  # a worker may remember an older one
+    addresses = enumerate(client.nthreads())
+    futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in addresses]
+    seconds = float(np.median([future.result() for future in futures]))
+    beside = {**record.get("seconds beside", {}), str(workers): seconds}
+    training.keep_measurement(wanted, {**record, "seconds beside": beside})
+    return seconds
 
 
 def _time_one(wanted: Training, member: int, iterations: int = 8) -> float:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -393,10 +393,15 @@ def cached_measurement(training: Training, folder: str | Path = CHECKPOINTS) -> 
     record = read_measurement(training, folder)
     if record is None:
         record = measure(training)
-        known = {**_records(folder), measurement_key(training): record}
-        with suppress(OSError):  # a read-only installation measures anew in every process
-            write_atomically(Path(folder) / _MEASUREMENTS, (json.dumps(known, indent=1) + "\n").encode())
+        keep_measurement(training, record, folder)
     return record
+
+
+def keep_measurement(training: Training, record: Mapping[str, Any], folder: str | Path = CHECKPOINTS) -> None:
+    """Write a record, as `read_measurement` reads it; where `folder` cannot be written, every process measures anew."""
+    known = {**_records(folder), measurement_key(training): record}
+    with suppress(OSError):
+        write_atomically(Path(folder) / _MEASUREMENTS, (json.dumps(known, indent=1) + "\n").encode())
 
 
 def train_population(
