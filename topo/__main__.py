@@ -1,4 +1,4 @@
-"""The command line: `python -m topo COMMAND`.
+"""The command line: `.venv/bin/python -m topo COMMAND`.
 
 Reads arguments, calls the module that does the work, prints one line per error; must not know how anything is done.
 """
@@ -18,7 +18,7 @@ from topo import book, parameters
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see .venv/bin/python -m {self.prog} --help)\n")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # what `add_subparsers` returns; it has no public name
@@ -269,6 +269,15 @@ def _report_name(weights: str) -> str:
 COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the command line. What it parses has the function `action`, which takes it."""
+    parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line: `words`, or those of sys.argv where None.
 
@@ -276,14 +285,10 @@ def main(words: Sequence[str] | None = None) -> int:
     an argument is not allowed or a file cannot be used; 130 after Ctrl-C. Words that argparse does not understand, and
     --help, raise SystemExit.
     """
-    parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in COMMANDS:
-        add(commands)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
+    arguments = command_line().parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
     try:
         status = arguments.action(arguments) or 0
         sys.stdout.flush()

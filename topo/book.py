@@ -176,8 +176,9 @@ def _say_what_changed(notebook: Any, changed: Mapping[str, tuple[Any, Any]]) -> 
 def called_from() -> Path:
     """In a chapter, the folder that its parameters' relative paths start from.
 
-    It is the working directory of the process that called `run_chapter`, such as the shell's of `python -m topo run`;
-    in Jupyter, it is the chapter's own. The chapter itself runs in a copy of its folder that is thrown away.
+    It is the working directory of the process that called `run_chapter`, such as that of the shell in which
+    `.venv/bin/python -m topo run` was called; in Jupyter, it is the chapter's own. The chapter itself runs in a copy of
+    its folder that is thrown away.
     """
     return Path(os.environ.get(_CALLED_FROM) or os.getcwd())
 
@@ -334,17 +335,19 @@ def _banner(path: Path, executed: Path) -> str:
     """In MyST: what differs between a run and the chapter, parameters and numbers."""
     ours, theirs = results(path), results(executed)
     changed = ran_with(executed)
+    code = lambda value: "`" + repr(value).replace("`", "'") + "`"
     lines = [
-        f"- `{each.name} = {changed[each.name]!r}` instead of `{each.default!r}` ({each.comment})"
+        f"- `{each.name}` = {code(changed[each.name])} instead of {code(each.default)} ({escaped(each.comment)})"
         for each in chapter_parameters(path)
         if each.name in changed and changed[each.name] != each.default
     ]
     title = "A run with other parameters" if lines else "A run with the book's own parameters"
-    rows = [
-        f"| `{name}` | {escaped(ours.shown(name))} | {escaped(theirs.shown(name))} |"
-        for name in {**theirs.values, **ours.values}
-    ]
-    numbers = ["", ":::{dropdown} Its numbers beside the book's", "| number | the book's | this run's |"]
+    pairs = {name: (ours.shown(name), theirs.shown(name)) for name in {**theirs.values, **ours.values}}
+    for claim in {**theirs.verdicts, **ours.verdicts}:
+        pairs[claim] = ours.verdicts.get(claim, ""), theirs.verdicts.get(claim, "")
+    bold = lambda text, other: escaped(text) if text == other or not text else f"**{escaped(text)}**"
+    rows = [f"| `{name}` | {escaped(own)} | {bold(new, own)} |" for name, (own, new) in pairs.items()]
+    numbers = ["", ":::{dropdown} Its numbers and verdicts beside the book's", "| | the book's | this run's |"]
     numbers += ["|:---|---:|---:|", *rows, ":::"]
     about = ["", _WHOSE] if lines else []
     return "\n".join([f"::::{{admonition}} {title}", ":class: important", *lines, *about, *(rows and numbers), "::::"])

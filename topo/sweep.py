@@ -233,7 +233,7 @@ def _execute_elsewhere(name: str, content: bytes, values: Mapping[str, Any]) -> 
         if (ROOT / "book").exists():
             shutil.copytree(ROOT / "book", folder)
         write_atomically(folder / name, content)
-        out = Path(scratch) / "out" / name
+        out = _made(Path(scratch) / "out") / name
         job = dict(path=str(folder / name), values=values, out=str(out), cwd=str(folder))
         ((_, why),) = _side_by_side([job], 1)
         return (b"" if why else out.read_bytes()), why.partition("; see ")[0]  # what it names is gone
