@@ -1,7 +1,7 @@
 """How much accuracy JPEG costs: images that networks never saw, judged as they are and compressed.
 
 Most of the CIFAR-10 test images that older archives were judged on had been compressed by JPEG. Here is what that does
-to networks that were trained on images which had not: `python -m benchmarks.compression --help`
+to networks that were trained on images which had not: `.venv/bin/python -m benchmarks.compression --help`
 """
 
 import argparse
@@ -73,7 +73,9 @@ def report(measured):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog=".venv/bin/python -m benchmarks.compression", description=__doc__.split("\n")[0]
+    )
     known = [name for name, plan in populations.POPULATIONS.items() if plan.training.hold_out]
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--quality", type=positive(int), default=75, help="of the compression (default: 75)")

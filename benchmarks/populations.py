@@ -1,7 +1,7 @@
 """Training populations: network-iterations per second and memory, this project's beside loops in Flax and in PyTorch.
 
 Knows the order of measurements and the report; must not know how the others train. Its options:
-`python -m benchmarks.populations --help`
+`.venv/bin/python -m benchmarks.populations --help`
 """
 
 import argparse
@@ -164,7 +164,9 @@ def report(measured):
 
 def main(arguments=None):
     """Measure, print the table, and keep the figures in _build/bench/populations.json."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.populations", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog=".venv/bin/python -m benchmarks.populations", description=__doc__.splitlines()[0]
+    )
     parser.add_argument(
         "--rounds", type=positive(int), default=3, metavar="N", help="how often each loop has its turn (default: 3)"
     )

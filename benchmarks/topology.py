@@ -1,7 +1,7 @@
 """Density, lazy witness barcodes and Mapper, from 1,000 points on: seconds and memory, beside other libraries.
 
 Knows the order of measurements and the report; must not know how a contestant is called. Its options:
-`python -m benchmarks.topology --help`
+`.venv/bin/python -m benchmarks.topology --help`
 """
 
 import argparse
@@ -154,7 +154,9 @@ def plot(measured, path):
 
 def main(arguments=None):
     """Measure, print the table, and keep the figures and the plots in _build/bench."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.topology", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog=".venv/bin/python -m benchmarks.topology", description=__doc__.splitlines()[0]
+    )
     parser.add_argument(
         "--rounds",
         type=positive(int),

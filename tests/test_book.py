@@ -427,6 +427,7 @@ PARAMETERS_OF_SECOND = (
     {"tags": ["parameters"]},
 )
 ASSERTING = """from topo import book
+book.check_parameters()
 changed = book.overridden()
 assert changed or n == 1, "the finding"
 print("changed:", *changed)"""

@@ -128,7 +128,9 @@ def test_the_scale_of_a_population():
     assert (
         own.ours.startswith("40 networks, 1,000 iterations, 9") and own.paper == "100 networks, 40,000 iterations, 99 %"
     )
-    assert not own.comparable and own.decides.startswith("`topo train mnist-M-64-32-64 --networks 100 --iterations 400")
+    assert not own.comparable and own.decides.startswith(
+        "`.venv/bin/python -m topo train mnist-M-64-32-64 --networks 100 --iterations 400"
+    )
     assert claims.scale_of(population, 1000, 1, paper=(1, 40_000)).paper == "1 network, 40,000 iterations"
     assert claims.scale_of(population, 2000, 100).comparable  # within three points
     assert not claims.scale_of(population, 2000, 40).comparable  # too few networks

@@ -53,7 +53,7 @@ def test_what_float16_cannot_hold_and_what_is_not_the_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="sample 'some'.*not the file that the manifest describes"):
         samples.load("some", tmp_path)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="is missing; `python -m topo data sample` makes it anew"):
+    with pytest.raises(FileNotFoundError, match="is missing; `.venv/bin/python -m topo data sample` makes it anew"):
         samples.load("some", tmp_path)
 
 

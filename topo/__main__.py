@@ -1,4 +1,4 @@
-"""The command line: `python -m topo COMMAND`.
+"""The command line: `.venv/bin/python -m topo COMMAND`.
 
 Reads arguments, calls the module that does the work, prints one line per error; must not know how anything is done.
 """
@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -17,7 +18,7 @@ from topo import book, parameters
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see .venv/bin/python -m {self.prog} --help)\n")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # what `add_subparsers` returns; it has no public name
@@ -40,22 +41,54 @@ def add_book(commands: Commands) -> None:
 
 
 def add_run(commands: Commands) -> None:
-    """`run`: execute one chapter with changed parameters."""
+    """`run`: execute one chapter with changed parameters, or with all combinations of several values."""
 
-    def action(arguments: argparse.Namespace) -> None:
+    def action(arguments: argparse.Namespace) -> int:
         path = book.chapter(arguments.chapter)
         kinds = {each.name: each.kind for each in parameters.chapter_parameters(path)}
-        overrides = {name: parameters.parse_value(text, kinds.get(name)) for name, text in arguments.parameters}
-        print(book.run_chapter(path, overrides, arguments.out or book.default_output(path, overrides)))
+        names = [name for name, _ in arguments.parameters]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{repeated[0]} is given more than once; separate several values by commas")
+        choices = {name: parameters.parse_values(text, kinds.get(name)) for name, text in arguments.parameters}
+        if arguments.workers or arguments.scheduler or any(len(values) > 1 for values in choices.values()):
+            if arguments.html:
+                raise ValueError("--html goes with a single run; a sweep has a page of its own")
+            from topo import sweep
 
-    parser = commands.add_parser("run", help="execute one chapter, with changed parameters, into a copy")
+            where = dict(workers=arguments.workers or 2, scheduler=arguments.scheduler)
+            page, runs = sweep.sweep(path, choices, arguments.out, **where, report=partial(print, flush=True))
+            print(page)
+            return int(any(run.failed for run in runs))
+        overrides = {name: values[0] for name, values in choices.items()}
+        out = arguments.out or book.default_output(path, overrides)
+        if arguments.html:
+            book.page_of(path, out)
+        print(book.run_chapter(path, overrides, out), flush=True)
+        if arguments.html:
+            print(book.render_run(path, out))
+        return 0
+
+    purpose = "execute one chapter, with changed parameters, into a copy"
+    more = (
+        "Several values of a parameter, separated by commas, are a sweep: all combinations are executed, side by side, "
+        "and a page compares their numbers, verdicts and figures. What was executed before is not executed again. A "
+        "text keeps its commas; several texts are in quotes: -p dataset \"'mnist','digits'\"."
+    )
+    parser = commands.add_parser("run", help=purpose, description=f"{purpose.capitalize()}. {more}")
     parser.add_argument("chapter", metavar="CHAPTER", help="its name, such as 05-mnist")
     parser.add_argument(
         "-p", "--parameter", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a parameter and its value as Python writes it, such as 100, 1e-3 or '[1, 2]'; may be repeated",
+        help="a parameter and its value as Python writes it, such as 100, 1e-3 or '[1, 2]', or several values, such as "
+        "50,100,200 or '[1, 2],[3]'; may be repeated, once for each parameter",
     )  # fmt: skip
-    copy = "the executed copy (default: below _build/runs, named after the parameters)"
-    parser.add_argument("-o", "--out", metavar="OUT.ipynb", help=copy)
+    copy = "the executed copy, *.ipynb, or the folder of a sweep's page (default: below _build/runs, named after them)"
+    parser.add_argument("-o", "--out", metavar="OUT", help=copy)
+    page = "render the copy as a page of the book, too, in a folder beside it"
+    parser.add_argument("--html", action="store_true", help=page)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=_positive, metavar="N", help="runs of a sweep at a time (default: 2)")
+    there = "execute a sweep on a Dask cluster instead, such as tcp://host:8786, whose workers have this package"
+    place.add_argument("--scheduler", metavar="ADDRESS", help=there)
     parser.set_defaults(action=action)
 
 
@@ -236,6 +269,15 @@ def _report_name(weights: str) -> str:
 COMMANDS = (add_book, add_run, add_train, add_data, add_inspect)
 
 
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the command line. What it parses has the function `action`, which takes it."""
+    parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line: `words`, or those of sys.argv where None.
 
@@ -243,14 +285,10 @@ def main(words: Sequence[str] | None = None) -> int:
     an argument is not allowed or a file cannot be used; 130 after Ctrl-C. Words that argparse does not understand, and
     --help, raise SystemExit.
     """
-    parser = _Parser(prog="topo", description="The topology of convolutional neural networks, as a book that runs.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in COMMANDS:
-        add(commands)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = parser.parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
+    arguments = command_line().parse_args(_keep_negative_values(sys.argv[1:] if words is None else words))
     try:
         status = arguments.action(arguments) or 0
         sys.stdout.flush()

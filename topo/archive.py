@@ -57,7 +57,7 @@ def load(name: str, folder: str | Path = DATA) -> "Archive":
     Raises FileNotFoundError for a name that is not in the manifest, naming those that are; ValueError where the
     file is not the one that the manifest describes.
     """
-    path, entry = inventory.find(name, folder, "archive", f"python -m topo train {name}")
+    path, entry = inventory.find(name, folder, "archive", f".venv/bin/python -m topo train {name}")
     return Archive(name, path, entry)
 
 

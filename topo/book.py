@@ -22,14 +22,27 @@ from typing import Any
 
 from topo.files import brief, check_folder, write_atomically
 from topo.freshness import Store, stamps
-from topo.parameters import cells_of, chapter_parameters, check, nearest, one_line
+from topo.parameters import (
+    ParameterError,
+    cells_of,
+    chapter_parameters,
+    check,
+    declarations,
+    declares_parameters,
+    nearest,
+    one_line,
+)
+from topo.results import escaped, ran_with, results
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "_template"
 
 READS_CHAPTERS = "reads-chapters"  # the tag of a chapter that is executed after those whose outputs it reads
 
-_CALLED_FROM, _OVERRIDDEN = "TOPO_CALLED_FROM", "TOPO_OVERRIDDEN"  # environment variables of a chapter's kernel
+_NOTE = "other-parameters"  # the id of the cell that says them
+_WHOSE = "The text describes the book's own run; numbers, tables and figures are of this one."
+_CALLED_FROM = "TOPO_CALLED_FROM"  # an environment variable of a chapter's kernel
+_changed: tuple[str, ...] = ()  # in a chapter's kernel, what `check_parameters` found
 
 
 class BookError(RuntimeError):
@@ -112,7 +125,7 @@ def run_chapter(
         if cwd is None:
             cwd = _copy_folder(path.parent, Path(scratch) / "cwd")
         template = str(path).replace("{", "{{").replace("}", "}}")  # papermill formats the paths it is given
-        variables = {_CALLED_FROM: here, _OVERRIDDEN: " ".join(changed)}
+        variables = {_CALLED_FROM: here}
         options = ["--log-level=CRITICAL"]
         if trace is not None:
             inside = [str(folder) for folder in (ROOT / "data", cwd)]
@@ -152,9 +165,7 @@ def _say_what_changed(notebook: Any, changed: Mapping[str, tuple[Any, Any]]) -> 
     from nbformat.v4 import new_markdown_cell
 
     named = ", ".join(f"`{name} = {value!r}` instead of `{default!r}`" for name, (value, default) in changed.items())
-    whose = "The text describes the book's own run; numbers, tables and figures are of this one."
-    note = f"**A run with other parameters:** {named}. {whose}"
-    notebook.cells.insert(1, new_markdown_cell(note, id="other-parameters"))
+    notebook.cells.insert(1, new_markdown_cell(f"**A run with other parameters:** {named}. {_WHOSE}", id=_NOTE))
     for cell in notebook.cells:
         shown = cell.metadata.get("mystnb", {})
         if caption := shown.get("figure", {}).get("caption"):
@@ -165,19 +176,45 @@ def _say_what_changed(notebook: Any, changed: Mapping[str, tuple[Any, Any]]) -> 
 def called_from() -> Path:
     """In a chapter, the folder that its parameters' relative paths start from.
 
-    It is the working directory of the process that called `run_chapter`, such as the shell's of `python -m topo run`;
-    in Jupyter, it is the chapter's own. The chapter itself runs in a copy of its folder that is thrown away.
+    It is the working directory of the process that called `run_chapter`, such as that of the shell in which
+    `.venv/bin/python -m topo run` was called; in Jupyter, it is the chapter's own. The chapter itself runs in a copy of
+    its folder that is thrown away.
     """
     return Path(os.environ.get(_CALLED_FROM) or os.getcwd())
 
 
-def overridden() -> tuple[str, ...]:
-    """In a chapter, the names of the parameters that the run changed from their defaults.
+def check_parameters() -> None:
+    """In a chapter, after its imports: refuse parameters that are not allowed, and note which ones were changed.
 
-    A chapter asserts its findings where no parameter was changed. Outside `run_chapter`, such as in Jupyter, no
-    parameter counts as changed.
+    `run_chapter` checks them before it starts a kernel; papermill itself and Jupyter do not. The declarations are found
+    among the cells that this kernel has executed, the values among its variables, in which whole numbers become floats
+    where the type says so. Outside a notebook nothing happens.
+    Raises ParameterError, which a notebook shows as one line.
     """
-    return tuple(filter(None, os.environ.get(_OVERRIDDEN, "").split()))
+    from IPython import get_ipython
+
+    global _changed
+    if (shell := get_ipython()) is None:
+        return
+    cells = [source for source in shell.user_ns["In"] if declares_parameters(source)]
+    if not cells:
+        raise ParameterError("the cell tagged `parameters` must be executed first")
+    try:
+        declared = declarations(cells[-1])
+        values = check(declared, {each.name: shell.user_ns[each.name] for each in declared})
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
+    shell.user_ns.update(values)
+    _changed = tuple(each.name for each in declared if values[each.name] != each.default)
+
+
+def overridden() -> tuple[str, ...]:
+    """In a chapter, the names of the parameters whose values `check_parameters` found changed from their defaults.
+
+    A chapter asserts its findings where no parameter was changed. A default that is edited in the parameters cell, such
+    as in Jupyter, does not count as changed.
+    """
+    return _changed
 
 
 def glue(**values: object) -> None:
@@ -227,10 +264,7 @@ def build(
     FileNotFoundError as `chapters` does, BookError where a chapter fails (one line each) or Jupyter Book has a warning.
     """
     root = Path(root).resolve()
-    out = Path(out or root / "_build" / "html").resolve()
-    if out.exists() and not (out / ".buildinfo").exists() and (out.is_file() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something other than a book; name an empty or a new folder")
-    check_folder(out.parent)
+    out = _check_pages(out or root / "_build" / "html")
     if jobs < 1:
         raise ValueError(f"jobs = {jobs} is not allowed: it must be at least 1")
     paths = list(chapters(root).values()) if names is None else [chapter(name, root) for name in names]
@@ -254,17 +288,90 @@ def build(
             _save_outputs(book / path.name, path)
         _save_pictures(root / "book")
 
+    start = time.perf_counter()
+    _render(staged, root, out)
+    report(f"rendered in {time.perf_counter() - start:.0f} s: {out / 'index.html'}")
+    return out
+
+
+def page_of(path: str | Path, out: str | Path, root: str | Path = ROOT) -> Path:
+    """Where `render_run` writes the page of a run of the chapter at `path` into `out`: in a folder beside that.
+
+    Raises ValueError for a notebook that is no page of the book, and where the folder holds something other than a
+    book, OSError where nothing can be written into it.
+    """
+    if Path(path).resolve() not in [each.resolve() for each in chapters(root).values()]:
+        raise ValueError(f"{Path(path).stem} is no page of the book")
+    folder = _check_pages(Path(out).with_suffix(""))
+    return folder / Path(path).resolve().relative_to(Path(root).resolve()).with_suffix(".html")
+
+
+def render_run(path: str | Path, executed: str | Path, root: str | Path = ROOT) -> Path:
+    """Render the book with an executed copy in the place of the chapter at `path`. Returns the path of its page.
+
+    executed: as `run_chapter` writes it. Below the title of the page stand the parameters that differ, and the numbers
+    of the run beside those that the chapter is committed with. The other pages are the book's, as they are committed.
+    All go into the folder beside `executed` that `page_of` names, whole or not at all; what a run rendered there before
+    is replaced. Raises as `page_of` does; BookError where Jupyter Book had a warning, which a parameter may cause, such
+    as a number that the text lacks.
+    """
+    import nbformat
+
+    path, executed, root = Path(path).resolve(), Path(executed).resolve(), Path(root).resolve()
+    page = page_of(path, executed, root)
+    notebook = nbformat.read(executed, 4)
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != _NOTE]
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n{_banner(path, executed)}\n{rest}"
+    (root / "_build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / "_build", prefix="rerun-") as scratch:
+        book = _copy_folder(root / "book", Path(scratch) / "book")
+        write_atomically(book / path.name, _encode(notebook))
+        _render(Path(scratch), root, executed.with_suffix(""))
+    return page
+
+
+def _banner(path: Path, executed: Path) -> str:
+    """In MyST: what differs between a run and the chapter, parameters and numbers."""
+    ours, theirs = results(path), results(executed)
+    changed = ran_with(executed)
+    code = lambda value: "`" + repr(value).replace("`", "'") + "`"
+    lines = [
+        f"- `{each.name}` = {code(changed[each.name])} instead of {code(each.default)} ({escaped(each.comment)})"
+        for each in chapter_parameters(path)
+        if each.name in changed and changed[each.name] != each.default
+    ]
+    title = "A run with other parameters" if lines else "A run with the book's own parameters"
+    pairs = {name: (ours.shown(name), theirs.shown(name)) for name in {**theirs.values, **ours.values}}
+    for claim in {**theirs.verdicts, **ours.verdicts}:
+        pairs[claim] = ours.verdicts.get(claim, ""), theirs.verdicts.get(claim, "")
+    bold = lambda text, other: escaped(text) if text == other or not text else f"**{escaped(text)}**"
+    rows = [f"| `{name}` | {escaped(own)} | {bold(new, own)} |" for name, (own, new) in pairs.items()]
+    numbers = ["", ":::{dropdown} Its numbers and verdicts beside the book's", "| | the book's | this run's |"]
+    numbers += ["|:---|---:|---:|", *rows, ":::"]
+    about = ["", _WHOSE] if lines else []
+    return "\n".join([f"::::{{admonition}} {title}", ":class: important", *lines, *about, *(rows and numbers), "::::"])
+
+
+def _check_pages(out: str | Path) -> Path:
+    """`out` as an absolute path, if pages may be written there: a book that is there would be replaced."""
+    out = Path(out).resolve()
+    if out.exists() and not (out / ".buildinfo").exists() and (out.is_file() or any(out.iterdir())):
+        raise ValueError(f"{out} holds something other than a book; name an empty or a new folder")
+    check_folder(out.parent)
+    return out
+
+
+def _render(staged: Path, root: Path, out: Path) -> None:
+    """Render the book of the notebooks and pages in staged/book, and put it into the place of `out` at the very end."""
     jupyter_book = sys.executable, "-c", "from jupyter_book.cli.main import main; main()"
     options = "--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", staged
-    start = time.perf_counter()
     command: list[str | Path] = [*jupyter_book, "build", "-q", "-W", "--keep-going", staged, *options]
     if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(staged / "_build" / "html", out)
-    report(f"rendered in {time.perf_counter() - start:.0f} s: {out / 'index.html'}")
-    return out
 
 
 def _surroundings(root: Path) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -54,6 +54,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_MAX_": "0",
 }
+_Answer = TypeVar("_Answer")
 _PATIENCE = 60  # seconds without any worker after which a cluster is given up
 CHUNK = 5  # members to a unit of work on processors; few, because a lost worker loses its unit
 
@@ -307,6 +308,24 @@ def _train_there(
     for unit in units:
         bar.show(unit.members[0], wanted.iterations, None)
     return parts
+
+
+def spread(
+    function: Callable[..., _Answer], calls: Sequence[tuple[Any, ...]], scheduler: str
+) -> Iterator[tuple[int, _Answer | None]]:
+    """Call a function with each of some tuples of arguments, on the workers of the Dask cluster at `scheduler`.
+
+    Yields the number of each call when it is done, with what it returned, or None where its workers died. Raises
+    ValueError where the scheduler does not answer or has gone, or where there has been no worker for a minute.
+    """
+    from distributed import KilledWorker
+
+    with dask_client(1, scheduler) as client:
+        futures = {client.submit(function, *call, pure=False): i for i, call in enumerate(calls)}
+        for future in _completed(client, set(futures)):
+            died = future.status == "error" and isinstance(future.exception(), KilledWorker)
+            yield futures.pop(future), None if died else _result(future, "worked")
+            future.release()
 
 
 def _machines(client: "Client") -> list[list[str]]:

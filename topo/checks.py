@@ -20,6 +20,17 @@ def shown(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+def spreadsheet_cell(value: object) -> object:
+    """A value as a cell of a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell(-1)
+    ("'=1+1", -1)
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(value)
+
+
 def as_numbers(values: object, name: str, ndim: int, axes: str) -> np.ndarray:
     """`values` as a numeric array of `ndim` axes, none of them empty, every entry finite.
 

@@ -222,7 +222,7 @@ def _counted(networks: Whole) -> str:
 
 
 def _decides(population: Archive, networks: Whole, iterations: Whole) -> str:
-    command = f"`topo train {population.name} --networks {networks} --iterations {iterations}`"
+    command = f"`.venv/bin/python -m topo train {population.name} --networks {networks} --iterations {iterations}`"
     known = population.description
     if "seconds" not in known:
         return command

@@ -213,7 +213,7 @@ class Source:
 
     load: function without arguments that returns its Dataset; shape: of the training images, (count, height, width,
     channels); dtype: of the images; classes: how many, the labels are 0 to classes - 1;
-    files: {name: RemoteFile}, what `python -m topo data` finds or fetches for it.
+    files: {name: RemoteFile}, what `.venv/bin/python -m topo data` finds or fetches for it.
     """
 
     load: Callable[[], Dataset]
@@ -231,7 +231,7 @@ SOURCES = {
     "cifar10": Source(cifar10, (50_000, 32, 32, 3), files=CIFAR10),
     "cifar10-gray": Source(cifar10_gray, (50_000, 32, 32, 1), np.float32),  # of the files of cifar10
 }
-# What `python -m topo data` finds or fetches: {name: {part: RemoteFile}}.
+# What `.venv/bin/python -m topo data` finds or fetches: {name: {part: RemoteFile}}.
 COLLECTIONS: dict[str, Mapping[str, RemoteFile]] = {
     **{name: each.files for name, each in SOURCES.items() if each.files},
     "natural-patches": NATURAL_PATCHES,

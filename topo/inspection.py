@@ -18,7 +18,7 @@ from igraph import Graph
 from jaxtyping import Float, Float32
 
 from topo import figures, spaces
-from topo.checks import check_fraction, check_whole, shown
+from topo.checks import check_fraction, check_whole, shown, spreadsheet_cell
 from topo.claims import SURE, holm
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
@@ -256,17 +256,10 @@ def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path)
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({column: _cell(value) for column, value in finding.row.items()} for finding in findings)
+    writer.writerows({column: spreadsheet_cell(value) for column, value in finding.row.items()} for finding in findings)
     write_atomically(out / "layers.csv", table.getvalue().encode())
     write_atomically(out / "report.html", _page(weights, findings).encode())
     return out / "report.html", out / "layers.csv"
-
-
-def _cell(value: object) -> object:
-    """A cell of the table. A text that a spreadsheet would take for a formula begins with an apostrophe."""
-    if not isinstance(value, str):
-        return value
-    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(value)
 
 
 def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:

@@ -26,6 +26,13 @@ _CONSTRAINT_NODES = (
 )  # fmt: skip
 
 
+class ParameterError(ValueError):
+    """A parameter of a running chapter is not allowed. A notebook shows its one line, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One line of a chapter's `parameters` cell: `name: type = default  # comment; constraint`.
@@ -67,7 +74,21 @@ def chapter_parameters(path: str | Path) -> list[Parameter]:
     if len(cells) != 1 or cells[0]["cell_type"] != "code":
         raise ValueError(f"{path.stem}: one code cell must be tagged `parameters`; there are {len(cells)}")
     try:
-        source = "".join(cells[0]["source"])
+        return declarations("".join(cells[0]["source"]))
+    except ValueError as error:
+        raise ValueError(f"{path.stem}: {error}") from None
+
+
+def declarations(source: str) -> list[Parameter]:
+    """The parameters that the source of a parameters cell declares. Raises ValueError as `chapter_parameters` does.
+
+    Comments may write <= and >= as signs of one character, and the chapters do: papermill lists no line with a second
+    "=".
+
+    >>> declarations("p: float = 0.3  # fraction of points kept; 0 < p ≤ 1")[0].constraint
+    '0 < p <= 1'
+    """
+    try:
         statements = ast.parse(source, "parameters").body
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
         comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
@@ -79,8 +100,17 @@ def chapter_parameters(path: str | Path) -> list[Parameter]:
             _check_constraint(parameter, names)
         check(parameters, {parameter.name: parameter.default for parameter in parameters})
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path.stem}: the parameters cell is malformed: {error}") from None
+        raise ValueError(f"the parameters cell is malformed: {error}") from None
     return parameters
+
+
+def declares_parameters(source: str) -> bool:
+    """Whether a cell's source looks like a parameters cell: nothing but variables with types, values and comments."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return False
+    return bool(statements) and all(isinstance(each, ast.AnnAssign) for each in statements) and "#" in source
 
 
 def check(parameters: Sequence[Parameter], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +155,29 @@ def parse_value(text: str, kind: Any) -> Any:
     return text if not _fits(value, kind) and _fits(text, kind) else value
 
 
+def parse_values(text: str, kind: Any) -> list[Any]:
+    """The values, separated by commas, that `text` looks like, for a parameter of type `kind`, each as `parse_value`.
+
+    Where the type takes texts, commas belong to the text, and several texts are in quotes: 'a','b'.
+
+    >>> parse_values("50, 100", int), parse_values("[1, 2],[3]", list[int])
+    ([50, 100], [[1, 2], [3]])
+    >>> parse_values("china, flower", str), parse_values("'china', 'flower'", str)
+    (['china, flower'], ['china', 'flower'])
+    """
+    listed = f"({text.strip()},)"
+    try:
+        tree = ast.parse(listed, mode="eval").body
+        items = tree.elts if isinstance(tree, ast.Tuple) else []
+        parts = [ast.get_source_segment(listed, item) or "" for item in items]
+        quoted = all(isinstance(item, ast.Constant) and isinstance(item.value, str) for item in items)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        parts, quoted = text.split(","), False
+    if len(parts) < 2 or (_fits("", kind) and not quoted):
+        return [parse_value(text, kind)]
+    return [parse_value(part, kind) for part in parts]
+
+
 def cells_of(path: Path) -> list[dict[str, Any]]:
     """The cells of a notebook. Raises FileNotFoundError where there is none, ValueError where it is no notebook."""
     try:
@@ -151,7 +204,8 @@ def _parameter(statement: ast.stmt, comment: str) -> Parameter:
     meaning, _, constraint = comment.rpartition(";") if ";" in comment else (comment, "", "")
     if not meaning.strip():
         raise ValueError(f"{name} has no comment that says what it is")
-    return Parameter(name, kind, default, meaning.strip(), constraint.strip())
+    plain = constraint.strip().replace("≤", "<=").replace("≥", ">=")
+    return Parameter(name, kind, default, meaning.strip(), plain)
 
 
 def _kind(annotation: ast.expr) -> Any:

@@ -19,7 +19,7 @@ from topo.samples import chosen
 from topo.tensors import Refused, Tensor, parsing
 from topo.types import Whole
 
-_WHOLE = "`python -m topo data vgg` fetches the whole file"
+_WHOLE = "`.venv/bin/python -m topo data vgg` fetches the whole file"
 
 
 class Unusable(ValueError):

@@ -18,7 +18,7 @@ from topo.types import Whole
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "samples"
 ROWS = 20_000  # that a sample has of a larger table
-_ANEW = "python -m topo data sample"
+_ANEW = ".venv/bin/python -m topo data sample"
 
 
 def chosen(count: Whole, most: Whole | None = None) -> Integer[np.ndarray, "rows"]:
