@@ -73,7 +73,7 @@ def one_document(html: Path, pages: Sequence[str], style: str | Path) -> str:
         path = html / f"{name}.html"
         if not path.exists():
             raise FileNotFoundError(f"there is no page {path}: make the book first")
-        soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        soup: Any = BeautifulSoup(path.read_text("utf-8"), "html.parser")
         article = soup.select_one("article.bd-article")
         for dropped in article.select(_DROPPED):
             dropped.decompose()
