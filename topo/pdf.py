@@ -67,7 +67,8 @@ def one_document(html: Path, pages: Sequence[str], style: str | Path) -> str:
     """
     from bs4 import BeautifulSoup
 
-    articles, contents = [], []
+    articles: list[str] = []
+    contents: list[str] = []
     title = edition = ""
     for name in pages:
         path = html / f"{name}.html"

@@ -19,7 +19,7 @@ _CODE = re.compile(r"(`+[^`]*`+)")
 
 
 def setup(app):
-    """Write the pages before Sphinx looks for any; the table of contents names `book/reference`."""
+    """Write the pages, and the table that `book/reference.md` includes, before Sphinx looks for any."""
     app.connect("config-inited", _write, priority=100)
     app.connect("missing-reference", _find)
     app.connect("doctree-resolved", _link)
@@ -37,13 +37,13 @@ def _write(app, config):
     if not front.exists():
         return
     folder.mkdir(exist_ok=True)
-    rows = []
+    rows = ["| module | what it is for |", "|---|---|"]
     for name, path in modules().items():
         text = "\n".join(page(f"topo.{name}", path))
         (folder / f"{name}.md").write_text(f"# topo.{name}\n\n```{{eval-rst}}\n{text}\n```\n", "utf-8")
         purpose = ast.get_docstring(ast.parse(path.read_text("utf-8"))).splitlines()[0]
         rows.append(f"| [topo.{name}](reference/{name}.md) | {purpose} |")
-    front.write_text(front.read_text("utf-8").replace("{{ modules }}", "\n".join(rows)), "utf-8")
+    (folder / "modules.txt").write_text("\n".join(rows), "utf-8")
 
 
 def page(module, path):

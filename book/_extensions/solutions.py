@@ -27,8 +27,8 @@ class Fold(SphinxTransform):
 
 
 def setup(app):
-    """Register the node and its transform; what is no page shows title and content."""
-    app.add_node(solution, html=(_open, _close), latex=(_say, _pass), text=(_say, _pass))
+    """Register the node, for pages only, and its transform."""
+    app.add_node(solution, html=(_open, _close))
     app.add_transform(Fold)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -40,13 +40,3 @@ def _open(writer, node):
 
 def _close(writer, node):
     writer.body.append("</details>\n")
-
-
-def _say(writer, node):
-    writer.visit_paragraph(nodes.paragraph())
-    writer.visit_Text(nodes.Text(node["summary"]))
-    writer.depart_paragraph(nodes.paragraph())
-
-
-def _pass(writer, node):
-    pass
