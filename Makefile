@@ -1,4 +1,5 @@
 # make book    the rendered book, in _build/html
+# make pdf     the same, and all of it as one PDF, _build/book.pdf (needs Chromium)
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
@@ -7,10 +8,13 @@ PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book test train bench lock environment clean
+.PHONY: book pdf test train bench lock environment clean
 
 book: environment
 	$(run) -m topo book
+
+pdf: environment
+	$(run) -m topo book --pdf
 
 test: environment
 	$(run) -m ruff check

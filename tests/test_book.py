@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import nbformat
@@ -317,6 +318,40 @@ def test_the_pages_show_pictures_and_formulas_without_a_network(built):
     assert first.fetched == intro.fetched == []
     text = (html / "book" / "01-first.html").read_text("utf-8")
     assert "to be dropped" not in text and "A line. It goes from k to the networks." in text
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """A checkout with an address, of which two builds were started at once."""
+    root = make_checkout(tmp_path_factory.mktemp("twice") / "checkout")
+    config = root / "_config.yml"
+    address = 'url: "https://github.com/someone/topo"'
+    config.write_text(re.sub(r'url: ""', address, config.read_text("utf-8")))
+    outs, lines = [root / "one", root / "two"], [[], []]
+    with ThreadPoolExecutor() as pool:
+        builds = [pool.submit(book.build, out, [], root=root, report=said.append) for out, said in zip(outs, lines)]
+        assert [build.result() for build in builds] == outs
+    return root, lines
+
+
+def test_of_two_builds_at_once_one_waits_and_both_are_whole(twice):
+    root, lines = twice
+    waited = [any("another build works" in line for line in said) for said in lines]
+    assert sorted(waited) == [False, True] and all(said[-1].startswith("rendered") for said in lines)
+    one, two = (sorted(path.relative_to(root / out) for path in (root / out).rglob("*")) for out in ("one", "two"))
+    assert one == two and len(one) > 50
+    assert [path.name for path in root.glob(".*")] == []
+
+
+def test_pages_lead_to_the_repository_where_one_is_named(twice, built):
+    root, _ = twice
+    page = (root / "one" / "book" / "01-first.html").read_text("utf-8")
+    assert 'href="https://github.com/someone/topo"' in page
+    path = "book/01-first.ipynb"
+    assert f'href="https://mybinder.org/v2/gh/someone/topo/main?urlpath=lab/tree/{path}"' in page
+    assert f'href="https://colab.research.google.com/github/someone/topo/blob/main/{path}"' in page
+    for nowhere in (built / "_build" / "html").rglob("*.html"):
+        assert not re.search("mybinder|colab|github.com/someone", nowhere.read_text("utf-8"))
 
 
 def test_refreshed_outputs_do_not_change_from_run_to_run(built, tmp_path):

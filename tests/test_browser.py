@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed 
 
 DESKTOP, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 PAGES = [*re.findall(r"(?:root|file): (book/\S+)", (book.ROOT / "_toc.yml").read_text("utf-8")), "search"]
+PAGES += ["book/reference/evidence", "book/reference/figures"]  # two of those that are made of docstrings, large ones
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +352,41 @@ def test_pictures_are_sharp_and_have_their_room_before_they_come(visit):
         "all => all.map(e => [e.naturalWidth, e.width, e.getAttribute('width') ?? e.style.width])"
     )
     assert len(sizes) >= 6 and all(natural >= 1.9 * shown and declared for natural, shown, declared in sizes)
+
+
+def test_names_of_the_package_lead_to_their_descriptions(visit, html):
+    page = visit("book/02-persistent-homology")
+    page.locator("a", has_text="topo.persistence.LazyWitnessPersistence").click()
+    page.wait_for_url("**/reference/persistence.html#topo.persistence.LazyWitnessPersistence")
+    assert page.locator("dt:target").inner_text().startswith("class topo.persistence.LazyWitnessPersistence(")
+    linked = 0
+    for file in (html / "book").rglob("*.html"):
+        for address in re.findall(r'href="([^"#]*#topo\.[\w.]+)"', file.read_text("utf-8")):
+            target, anchor = address.split("#")
+            assert f'id="{anchor}"' in ((file.parent / target) if target else file).read_text("utf-8"), address
+            linked += 1
+    assert linked > 1000
+
+
+def test_a_page_is_saved_as_a_notebook(visit):
+    page = visit("book/05-mnist")
+    page.locator(".dropdown-download-buttons > button").click()
+    with page.expect_download() as saved:
+        page.locator("a.btn-download-source-button").click()
+    assert saved.value.suggested_filename == "05-mnist.ipynb"
+    assert json.loads(saved.value.path().read_text("utf-8"))["nbformat"] == 4
+
+
+def test_a_solution_unfolds_without_scripts_too(browser, html):
+    visitor = browser.new_context(java_script_enabled=False)
+    page = visitor.new_page()
+    page.goto((html / "book" / "02-persistent-homology.html").as_uri())
+    solution = page.locator("details.solution").first
+    text = solution.locator("p").first
+    assert not text.is_visible()
+    solution.locator("summary").click()
+    assert text.is_visible()
+    visitor.close()
 
 
 def test_search_finds_klein(visit):

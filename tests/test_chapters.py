@@ -66,17 +66,35 @@ def test_its_parameters_are_declared_as_the_runner_reads_them(name):
     assert parameters.chapter_parameters(CHAPTERS[name])
 
 
+def solutions(name):
+    """The cells of a chapter from its exercises on."""
+    all_cells = nbformat.read(CHAPTERS[name], 4).cells
+    return all_cells[next(i for i, cell in enumerate(all_cells) if cell.source.startswith("## Exercises")) :]
+
+
 @each_chapter
 def test_its_code_is_short_and_plain(name):
-    importing = 0
+    importing, solving = 0, {cell.id for cell in solutions(name)}
     for cell in cells(name):
         nodes = list(ast.walk(ast.parse(cell.source)))  # a magic or a shell command is no Python
-        importing += any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes)
+        if cell.id not in solving:
+            importing += any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in nodes)
         lines = cell.source.splitlines()
         if "parameters" not in cell.metadata.get("tags", ()):
             assert 1 <= len(lines) <= MOST_LINES and max(map(len, lines)) <= MOST_CHARACTERS, cell.source
         assert not cell.source.rstrip().endswith(";"), "nbval does not suppress what a semicolon suppresses"
     assert importing == 1
+
+
+@each_chapter
+def test_every_exercise_has_a_solution_that_is_folded(pages, name):
+    exercises, *solved = solutions(name)
+    numbers = re.findall(r"^(\d+)\. ", exercises.source, re.MULTILINE)
+    titles = [re.findall(r"^### (.*)$", cell.source, re.MULTILINE) for cell in solved if cell.cell_type == "markdown"]
+    assert sum(titles, []) == [f"Solution {number}" for number in numbers]
+    page = (pages / f"{name}.html").read_text("utf-8")
+    folded = re.findall(r'<details class="solution"[^>]*>\s*<summary>(.*?)</summary>', page)
+    assert folded == sum(titles, []) and 'href="#solution' not in page
 
 
 @each_chapter

@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+import yaml
 
 from topo.book import ROOT
 
@@ -48,3 +49,25 @@ def test_the_files_that_it_names_are_there():
     }
     assert len(named) >= 10
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_front_page_cites_what_the_citation_file_says():
+    said = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    page, (paper,) = (ROOT / "book" / "intro.md").read_text("utf-8"), said["references"]
+    entries = dict(re.findall(r"@misc\{(\w+),\n(.*?)\n\}", page, re.DOTALL))
+    own, theirs = (dict(re.findall(r"(\w+) += \{(.*)\}", entries[key])) for key in ("topo", "gabrielsson2018look"))
+    year = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["copyright"]
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)[1]
+    assert said["version"] == version
+    author = "{" + said["authors"][0]["name"] + "}"
+    assert own == {"title": said["title"], "author": author, "year": year, "note": f"Version {version}"}
+    names = " and ".join(f"{each['family-names']}, {each['given-names']}" for each in paper["authors"])
+    assert theirs == {"title": paper["title"], "author": names, "year": str(paper["year"]), "note": paper["notes"]}
+
+
+def test_binder_installs_the_pins():
+    folder = ROOT / "binder"
+    (line,) = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert (folder / line.removeprefix("-r ")).resolve() == ROOT / "requirements.txt"
+    assert (folder / "runtime.txt").read_text().strip().removeprefix("python-") in ("3.10", "3.11", "3.12")
+    assert (folder / "postBuild").stat().st_mode & 0o111 and "--no-deps" in (folder / "postBuild").read_text()

@@ -28,7 +28,16 @@ def add_book(commands: Commands) -> None:
     """`book`: execute the chapters and render the pages."""
 
     def action(arguments: argparse.Namespace) -> None:
-        book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh, arguments.anew)
+        if arguments.pdf:
+            from topo import pdf
+            from topo.files import check_folder
+
+            pdf.browser()
+            check_folder(Path(arguments.pdf).parent)
+        html = book.build(arguments.out, arguments.chapters, arguments.jobs, arguments.refresh, arguments.anew)
+        if arguments.pdf:
+            pages = [page for page in book.pages() if page != "book/reference"]
+            print(pdf.write_pdf(html, pages, book.ROOT / "book" / "_extensions" / "print.css", arguments.pdf))
 
     parser = commands.add_parser("book", help="execute the chapters and render the book")
     parser.add_argument("--out", metavar="FOLDER", help="where the pages go (default: _build/html)")
@@ -37,6 +46,8 @@ def add_book(commands: Commands) -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="chapters executed at a time (default: 2)")
     parser.add_argument("--refresh", action="store_true", help="save the outputs into the chapters, too")
     parser.add_argument("--anew", action="store_true", help="execute also what has not changed since the last time")
+    printed = "the book as one PDF, too, printed by an installed Chromium (default: _build/book.pdf)"
+    parser.add_argument("--pdf", nargs="?", const=book.ROOT / "_build" / "book.pdf", metavar="FILE", help=printed)
     parser.set_defaults(action=action)
 
 

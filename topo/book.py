@@ -17,6 +17,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ class BookError(RuntimeError):
     """
 
 
-def chapters(root: str | Path = ROOT) -> dict[str, Path]:
-    """The chapters of the table of contents, in order: {name: path of the notebook}; pages in Markdown are no chapters.
+def pages(root: str | Path = ROOT) -> list[str]:
+    """The pages of the table of contents, in order, such as "book/05-mnist"; not those that the build generates.
 
     Raises FileNotFoundError where `root` holds no _toc.yml.
     """
@@ -68,7 +69,15 @@ def chapters(root: str | Path = ROOT) -> dict[str, Path]:
     toc = Path(root) / "_toc.yml"
     if not toc.exists():
         raise FileNotFoundError(f"{toc} is missing: the book is made from a checkout of the repository")
-    notebooks = [Path(root) / f"{file}.ipynb" for file in files(yaml.safe_load(toc.read_text("utf-8")))]
+    return list(files(yaml.safe_load(toc.read_text("utf-8"))))
+
+
+def chapters(root: str | Path = ROOT) -> dict[str, Path]:
+    """The chapters of the table of contents, in order: {name: path of the notebook}; pages in Markdown are no chapters.
+
+    Raises FileNotFoundError where `root` holds no _toc.yml.
+    """
+    notebooks = [Path(root) / f"{page}.ipynb" for page in pages(root)]
     return {path.stem: path for path in notebooks if not path.with_suffix(".md").exists()}
 
 
@@ -259,7 +268,7 @@ def build(
 
     Copies are executed, in `_build/executed`, and kept in `_build/fresh` with what they depend on; the chapters
     themselves change only with `refresh`. Where a page in Markdown shows images/NAME.png and a chapter has a figure of
-    that name, the picture is that figure.
+    that name, the picture is that figure. A build waits for another one of the same checkout, and says so.
     Returns `out`. Raises ValueError before anything runs where an argument or a chapter's parameters are not allowed,
     FileNotFoundError as `chapters` does, BookError where a chapter fails (one line each) or Jupyter Book has a warning.
     """
@@ -271,6 +280,19 @@ def build(
     for path in paths:
         chapter_parameters(path)
 
+    with _alone(root / "_build" / "lock", report):
+        return _build(out, paths, jobs, refresh, anew, root, report)
+
+
+def _build(
+    out: Path,
+    paths: Sequence[Path],
+    jobs: int,
+    refresh: bool,
+    anew: bool,
+    root: Path,
+    report: Callable[[str], object],
+) -> Path:
     staged = root / "_build" / "executed"
     shutil.rmtree(staged, ignore_errors=True)
     book = _copy_folder(root / "book", staged / "book")
@@ -369,9 +391,35 @@ def _render(staged: Path, root: Path, out: Path) -> None:
     command: list[str | Path] = [*jupyter_book, "build", "-q", "-W", "--keep-going", staged, *options]
     if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
-    shutil.rmtree(out, ignore_errors=True)
+    _replace(out, staged / "_build" / "html")
+
+
+@contextmanager
+def _alone(lock: Path, report: Callable[[str], object]) -> Iterator[None]:
+    """Wait until no other process, nor thread, is inside. The system opens the lock of a process that was killed."""
+    import fcntl
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"another build works in {lock.parent}: waiting until it ends")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(out: Path, made: Path) -> None:
+    """Put the folder `made` in the place of `out`, which is missing only between two renamings."""
+    new, old = (out.with_name(f".{out.name}.{which}") for which in ("new", "old"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(staged / "_build" / "html", out)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.move(made, new)
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _surroundings(root: Path) -> str:

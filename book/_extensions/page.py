@@ -30,6 +30,8 @@ _MENDED = (
     # the theme's buttons have names that differ from the text in them: that of the keys, and that of the icons
     (re.compile(r'(<button class="btn search-button-field[^>]*) aria-label="Search"'), r"\1"),
     (re.compile(r'(<i class="theme-switch [^>]*) title="[^"]*"'), r"\1"),
+    # the source of a page is saved, not shown
+    (re.compile(r'(<a href="[^"]*_sources/[^"]*") target="_blank"'), r"\1 download"),
 )
 
 
@@ -37,11 +39,20 @@ def setup(app):
     """Connect to what Sphinx does: files are added first, pages are mended when all are written."""
     for file in FILES:
         (app.add_css_file if file.suffix == ".css" else app.add_js_file)(file.name)
+    app.connect("config-inited", _offer)
     app.connect("builder-inited", _provide)
     app.connect("html-page-context", _describe)
     app.connect("html-page-context", _add_graphs)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _offer(app, config):
+    """Buttons to the repository, Binder and Colab, where `repository: url` of _config.yml gives an address."""
+    options = config.html_theme_options
+    if options.get("repository_url"):
+        hosts = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
+        options.update(use_repository_button=True, launch_buttons={**options.get("launch_buttons", {}), **hosts})
 
 
 def _provide(app):
