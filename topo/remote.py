@@ -161,8 +161,10 @@ def fetch(file: RemoteFile, target: str | Path, progress: bool = True) -> Path:
     with locked(part, waiting) as stream:
         try:
             if not _is_official(file, target):
-                obtain = _unpack if isinstance(file, PackedFile) else _download
-                obtain(file, part, stream, progress)
+                if isinstance(file, PackedFile):
+                    _unpack(file, part, stream)
+                else:
+                    _download(file, part, stream, progress)
                 with _naming(part):
                     os.fsync(stream.fileno())
                     part.replace(target)
@@ -200,7 +202,7 @@ def _is_official(file: RemoteFile, path: Path) -> bool:
     return True
 
 
-def _unpack(file: PackedFile, part: Path, stream: FileIO, progress: bool) -> None:
+def _unpack(file: PackedFile, part: Path, stream: FileIO) -> None:
     packed = find(file.archive)
     try:
         with tarfile.open(packed) as archive:
