@@ -20,6 +20,8 @@ import pytest
 
 from topo import remote
 
+pytestmark = pytest.mark.tried("downloads")
+
 CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
 
 

@@ -148,12 +148,13 @@ def _advance_on_worker(unit: _Unit, topic: str) -> tuple[Population, bytes | Non
 def dask_client(workers: Whole, scheduler: str | None) -> "Iterator[Client]":
     """A Dask client of the cluster at `scheduler`, or, where None, of new worker processes on this machine.
 
-    workers: how many processes, of one thread each. Raises ValueError where the scheduler does not answer, OSError
-    where processes cannot share locks.
+    workers: how many processes, of one thread each. Raises ValueError where the scheduler does not answer, or goes
+    meanwhile; OSError where processes cannot share locks.
     """
     import dask
     from distributed import Client, LocalCluster
     from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.core import CommClosedError
     from distributed.comm.registry import get_backend
 
     if scheduler is not None:
@@ -165,8 +166,15 @@ def dask_client(workers: Whole, scheduler: str | None) -> "Iterator[Client]":
         except (OSError, ValueError) as error:
             form = "it is an address such as tcp://host:8786"
             raise ValueError(f"scheduler {scheduler!r} does not answer ({error}); {form}") from None
+        for name in ("distributed", "distributed.client"):  # a cluster that goes is said in one line, not in their logs
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with client:
-            yield client
+            try:
+                yield client
+            except Exception as error:
+                if isinstance(error, CommClosedError) or client.status != "running":
+                    raise ValueError("the cluster has gone; the same command goes on") from None
+                raise
         return
     if not shares_locks():
         raise OSError("this machine has no working /dev/shm, without which worker processes cannot be started")
