@@ -3,12 +3,13 @@
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
+# make tried   the tests whose results stand on the page "What was tried", in data/tried.json
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book pdf test train bench lock environment clean
+.PHONY: book pdf test train bench tried lock environment clean
 
 book: environment
 	$(run) -m topo book
@@ -29,6 +30,9 @@ bench: environment
 	$(run) -m pytest -q -m seconds
 	$(run) -m benchmarks.populations
 	$(run) -m benchmarks.topology
+
+tried: environment
+	$(run) -m pytest -q -m tried --tried data/tried.json
 
 environment: $(VENV)/installed
 

@@ -7,6 +7,7 @@ library is inside its function.
 
 import signal
 import time
+from itertools import chain
 
 import numpy as np
 
@@ -20,18 +21,25 @@ def cloud(n):
     """n normalised spatial filters of trained second layers, the latest iterations first: (n, 9) float32.
 
     Those of the last iterations are shuffled among themselves, so that a smaller cloud is a sample of a larger one.
+    Beyond 770,000 they come from all other archives. Raises ValueError where those have too few.
     """
     from topo import archive, filters
 
     archives = [archive.load(name) for name in _POPULATIONS]
     last = np.concatenate([filters.normalize(each.filters(2)) for each in archives])
     parts = [last[np.random.default_rng(0).permutation(len(last))]]
-    earlier = ((each, t) for t in sorted(set(archives[0].iterations(2)), reverse=True) for each in archives)
-    while sum(map(len, parts)) < n:
-        each, iteration = next(earlier)
-        if iteration in each.iterations(2) and iteration != max(each.iterations(2)):
-            parts.append(filters.normalize(each.filters(2, iteration)))
-    return np.concatenate(parts)[:n].astype(np.float32)
+    times = sorted(set(archives[0].iterations(2)), reverse=True)
+    earlier = ((each, t) for t in times for each in archives if t in each.iterations(2)[:-1])
+    others = (archive.load(name) for name in archive.manifest() if name not in _POPULATIONS)
+    further = ((each, t) for each in others if 2 in each.layers for t in each.iterations(2))
+    for each, iteration in chain(earlier, further):
+        if sum(map(len, parts)) >= n:
+            break
+        parts.append(filters.normalize(each.filters(2, iteration)))
+    points = np.concatenate(parts)[:n].astype(np.float32)
+    if len(points) < n:
+        raise ValueError(f"the archives have {len(points)} filters of second layers, not {n}")
+    return points
 
 
 def density_topo(points):

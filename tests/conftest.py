@@ -1,5 +1,6 @@
 """Annotations enforced, and a small checkout: package and configuration around a book of two short chapters."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -105,6 +106,32 @@ def make_checkout(root):
 @pytest.fixture
 def checkout(tmp_path):
     return make_checkout(tmp_path / "{checkout} with braces")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tried", metavar="FILE", help="write what the tests marked `tried` found, as a list in JSON")
+
+
+tried = {}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note the result of a test marked tried("kind"); one that records a property "count" stands for so many cases."""
+    report, mark = (yield).get_result(), item.get_closest_marker("tried")
+    if mark and (report.when == "call" or not report.passed):
+        case = item.originalname.removeprefix("test_").replace("_", " ")
+        entry = tried.setdefault(
+            (mark.args[0], case), {"kind": mark.args[0], "case": case, "result": "held", "count": 0}
+        )
+        entry["count"] += dict(report.user_properties).get("count", 1)
+        if not report.passed:
+            entry["result"] = report.outcome
+
+
+def pytest_sessionfinish(session):
+    if path := session.config.getoption("--tried"):
+        Path(path).write_text(json.dumps(list(tried.values()), indent=1) + "\n")
 
 
 def pytest_unconfigure(config):

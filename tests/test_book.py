@@ -236,6 +236,7 @@ def test_a_chapter_that_raises_is_named_with_its_cell(checkout, tmp_path):
     assert outputs(out)[-1] == "4" and not failed.exists()
 
 
+@pytest.mark.tried("faults")
 def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path, monkeypatch):
     cells = ["# A chapter", ("n: int = 1  # a count", {"tags": ["parameters"]}), ("import os\nos._exit(9)", {})]
     with pytest.raises(book.BookError, match="^chapter: cell 3 did not end: Kernel died"):

@@ -5,13 +5,22 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
+import signal
+import socketserver
+import subprocess
+import sys
 import tarfile
 import threading
+import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from topo import remote
+
+pytestmark = pytest.mark.tried("downloads")
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
 
@@ -41,7 +50,7 @@ class Home(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def home():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Home)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     Home.requests, Home.cut = [], None
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -134,6 +143,185 @@ def test_a_file_without_a_home_is_asked_for_without_one(cache):
         remote.find(remote.RemoteFile("file", "0"))
 
 
+# What a home can do wrong
+
+
+class Odd(socketserver.StreamRequestHandler):
+    """Answers with the bytes that `answers` has for the path that is asked for; where it has a function, calls it."""
+
+    answers, timeout = {}, 1
+
+    def handle(self):
+        with suppress(OSError):  # nobody listens any more, or speaks another protocol
+            path = self.rfile.readline().split()[1].decode()
+            while self.rfile.readline().strip():
+                pass
+            answer = self.answers[path]
+            self.wfile.write(answer) if isinstance(answer, bytes) else answer(self.wfile)
+
+
+@pytest.fixture
+def odd():
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Odd.answers = {}
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def answered(body, *headers, status="200 OK"):
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "Connection: close", "", ""]).encode() + body
+
+
+def moved(place):
+    return answered(b"", f"Location: {place}", "Content-Length: 0", status="302 Found")
+
+
+FAULTS = {
+    "not found": (answered(b"", "Content-Length: 0", status="404 Not Found"), "404"),
+    "forbidden": (answered(b"", "Content-Length: 0", status="403 Forbidden"), "403"),
+    "out of order": (answered(b"", "Content-Length: 0", status="503 Service Unavailable"), "503"),
+    "nothing to send": (answered(b"", status="204 No Content"), "other content"),
+    "no range asked for": (answered(b"", "Content-Length: 0", status="416 Range Not Satisfiable"), "416"),
+    "no answer": (b"", "closed connection"),
+    "no status": (b"HELLO\r\n\r\n", "HELLO"),
+    "endless status": (b"HTTP/1.1 " + b"9" * 70_000, "65536"),
+    "no number as status": (b"HTTP/1.1 abc OK\r\n\r\n", "abc"),
+    "too many headers": (answered(b"", *(f"X-{i}: 1" for i in range(200))), "headers"),
+    "cut off": (answered(CONTENT[:1000], f"Content-Length: {len(CONTENT)}"), "after 1,000 of 200,000 bytes"),
+    "no number as length": (answered(CONTENT[:1000], "Content-Length: many"), "other content"),
+    "negative length": (answered(CONTENT[:1000], "Content-Length: -7"), "other content"),
+    "too short a length": (answered(CONTENT, "Content-Length: 1000"), "other content"),
+    "too long a length": (answered(b"", "Content-Length: 200001"), "announces 200,001 bytes"),
+    "too long": (answered(CONTENT + b"more"), "more than 200,000 bytes"),
+    "chunks cut off": (answered(b"400\r\n" + CONTENT[:1000], "Transfer-Encoding: chunked"), "IncompleteRead"),
+    "no chunks": (answered(CONTENT, "Transfer-Encoding: chunked"), "Chunked|chunk|IncompleteRead|invalid literal"),
+    "moved to nowhere": (moved("http://127.0.0.1:9/"), "refused"),
+    "moved to itself": (moved("/moved to itself".replace(" ", "-")), "infinite loop"),
+    "moved to no port": (moved("http://127.0.0.1:many/"), "many"),
+    "moved to no name": (moved(f"http://{'a' * 70}/"), "too long"),
+    "moved to a file": (moved("file:///etc/passwd"), "not allowed"),
+    "moved to no scheme": (moved("nothing://x/"), "not allowed"),
+    "other content": (answered(CONTENT[::-1], "Content-Length: 200000"), "other content"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_after_any_fault_the_next_home_is_asked_and_the_fault_is_named(odd, tmp_path, fault):
+    answer, why = FAULTS[fault]
+    place = "/" + fault.replace(" ", "-")
+    Odd.answers = {place: answer, "/right": answered(CONTENT, f"Content-Length: {len(CONTENT)}")}
+    file = remote.RemoteFile("file", DIGEST, (odd + place, odd + "/right"), size=len(CONTENT))
+    assert remote.fetch(file, tmp_path / "file", progress=False).read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(FileNotFoundError, match=rf"{odd}{place}: .*({why}).*Get it from") as error:
+        remote.fetch(dataclasses.replace(file, urls=(odd + place,)), tmp_path / "new", progress=False)
+    assert "\n" not in str(error.value)
+
+
+def test_every_home_is_named_with_what_was_wrong(odd, tmp_path):
+    Odd.answers = {"/a": FAULTS["not found"][0], "/b": b"", "/c": FAULTS["too long"][0]}
+    urls = *(odd + place for place in Odd.answers), "https" + odd.removeprefix("http"), "http://no.such.host.invalid/"
+    file = remote.RemoteFile("file", DIGEST, urls, size=len(CONTENT))
+    with pytest.raises(FileNotFoundError) as error:
+        remote.fetch(file, tmp_path / "file", progress=False)
+    assert all(f"{url}: " in str(error.value) for url in urls) and os.listdir(tmp_path) == []
+
+
+def drip(out):
+    out.write(answered(b""))
+    while True:
+        out.write(b"x")
+        time.sleep(0.01)
+
+
+def never(out):
+    time.sleep(5)
+
+
+def flood(out):
+    out.write(answered(b""))
+    while True:
+        out.write(bytes(1 << 16))
+
+
+@pytest.mark.parametrize(
+    "answer, why", [(drip, "it sent only .* bytes in"), (never, "no answer within|timed out"), (flood, "more than")]
+)
+def test_a_body_that_never_ends_or_drips_is_left(odd, tmp_path, monkeypatch, answer, why):
+    for name, value in (("_ANSWER", 0.3), ("_SLOWEST", 1e6)):
+        monkeypatch.setattr(remote, name, value)
+    Odd.answers = {"/odd": answer, "/right": answered(CONTENT)}
+    file = remote.RemoteFile("file", DIGEST, (odd + "/odd", odd + "/right"), size=len(CONTENT))
+    start = time.monotonic()
+    assert remote.fetch(file, tmp_path / "file", progress=False).read_bytes() == CONTENT
+    with pytest.raises(FileNotFoundError, match=why):
+        remote.fetch(dataclasses.replace(file, urls=(odd + "/odd",)), tmp_path / "new", progress=False)
+    assert time.monotonic() < start + 20
+
+
+# What an earlier try left, and others at work
+
+
+@pytest.mark.parametrize("junk", [b"junk", Home.body[:-1] + b"!", Home.body + b"more", bytes(10**6)])
+def test_a_part_that_is_junk_is_thrown_away_at_once(home, tmp_path, junk):
+    (tmp_path / "file.gz.part").write_bytes(junk)
+    file = dataclasses.replace(served(home), size=len(Home.body))
+    path = remote.fetch(file, tmp_path / "file.gz", progress=False)
+    assert path.read_bytes() == Home.body and Home.requests[-1] is None and len(Home.requests) <= 2
+    assert os.listdir(tmp_path) == ["file.gz"]
+
+
+FETCH = """
+import sys
+from topo import remote
+path = remote.fetch(remote.RemoteFile("file.gz", sys.argv[1], (sys.argv[2],)), sys.argv[3])
+print(len(path.read_bytes()))
+"""
+
+
+def fetching(home, target):
+    command = [sys.executable, "-c", FETCH, DIGEST, home + "file.gz", target]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_that_fetch_one_file_at_once_all_get_it_and_it_is_sent_once(home, tmp_path):
+    with remote.locked(tmp_path / "file.gz.part"):  # so that all three have to wait
+        processes = [fetching(home, tmp_path / "file.gz") for _ in range(3)]
+        for process in processes:
+            assert "another process fetches" in process.stderr.readline()
+    for process in processes:
+        assert process.communicate(timeout=60)[0] == f"{len(Home.body)}\n" and process.returncode == 0
+    assert Home.requests == [None] and os.listdir(tmp_path) == ["file.gz"]
+
+
+def test_a_download_that_is_killed_is_gone_on_with(odd, tmp_path):
+    half = len(Home.body) // 2
+
+    def hang(out):
+        out.write(answered(Home.body[:half], f"Content-Length: {len(Home.body)}"))
+        time.sleep(60)
+
+    Odd.answers = {"/file.gz": hang}
+    process = fetching(odd + "/", tmp_path / "file.gz")
+    part = tmp_path / "file.gz.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size == half):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert os.listdir(tmp_path) == ["file.gz.part"]
+    rest = answered(Home.body[half:], f"Content-Length: {len(Home.body) - half}", status="206 Partial Content")
+    Odd.answers = {"/file.gz": rest}
+    file = remote.RemoteFile("file.gz", DIGEST, (odd + "/file.gz",))
+    assert remote.fetch(file, tmp_path / "file.gz", progress=False).read_bytes() == Home.body
+    assert os.listdir(tmp_path) == ["file.gz"]
+
+
 def packed(records, home):
     """A tar.gz of two files as bytes, the PackedFiles in it; of the second only each record's first byte counts."""
     contents = {"set/a.bin": CONTENT[:5000], "set/b.bin": records.tobytes()}
@@ -187,3 +375,11 @@ def test_an_archive_that_lacks_a_file_or_cannot_be_had_is_named(home, cache, mon
     monkeypatch.setattr(Home, "body", body)
     with pytest.raises(ValueError, match="set.tar.gz cannot be unpacked.*set/c.bin"):
         remote.find(remote.PackedFile("set/c.bin", "0", archive=known.archive))
+
+
+def test_a_relative_folder_of_data_is_where_the_command_was_called(tmp_path):
+    """For the command, for what it starts elsewhere, and for a test that sets it later."""
+    show = "import os; from topo import remote; os.chdir('/'); print(remote.folders()[0], os.environ['TOPO_DATA'])"
+    environment = {**os.environ, "TOPO_DATA": "mydata", "PYTHONPATH": str(remote.CACHE.parents[1])}
+    run = subprocess.run([sys.executable, "-c", show], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == 2 * [str(tmp_path / "mydata")], run.stderr

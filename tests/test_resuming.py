@@ -61,7 +61,8 @@ def disturbed(folder):
     return process
 
 
-def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path, undisturbed):
+@pytest.mark.tried("faults")
+def test_killed_at_any_point_it_resumes_to_the_same_bytes_even_twice_at_once(tmp_path, undisturbed):
     process = disturbed(tmp_path)
     process.kill()
     process.wait()
@@ -69,10 +70,12 @@ def test_killed_at_any_point_it_resumes_to_the_same_bytes(tmp_path, undisturbed)
     checkpoints = list(tmp_path.glob("*/members-*.safetensors"))
     assert checkpoints and all(int(load_file(path)["iteration"]) <= 600 for path in checkpoints)
     assert not (tmp_path / "killed.safetensors").exists(), "it was killed too late to test anything"
-    subprocess.run([*COMMAND, tmp_path], check=True)
+    both = [subprocess.Popen([*COMMAND, tmp_path]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
     assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
 
 
+@pytest.mark.tried("faults")
 def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
     process = disturbed(tmp_path)
     workers = [
@@ -85,6 +88,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
     assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
 
 
+@pytest.mark.tried("faults")
 def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoints_back(
     tmp_path, undisturbed, monkeypatch
 ):
@@ -175,6 +179,7 @@ def test_where_no_member_is_left_the_error_says_so():
         checkpoints.join([ill.population((0, 10))])
 
 
+@pytest.mark.tried("faults")
 def test_a_disk_that_takes_no_more_ends_in_one_message_and_the_last_checkpoint_stays(tmp_path):
     path = tmp_path / "chunk.safetensors"
     chunk(path).run(4, (4,))
@@ -276,6 +281,7 @@ def test_a_checkpoint_decides_how_it_goes_on(tmp_path):
         chunk(tmp_path / "chunk")
 
 
+@pytest.mark.tried("faults")
 def test_a_damaged_record_is_measured_again(tmp_path):
     (tmp_path / "measurements.json").write_text("{ half")
     wanted = training.Training(Architecture.parse("M(3,0,3)"), "digits", 16)
@@ -283,6 +289,7 @@ def test_a_damaged_record_is_measured_again(tmp_path):
     assert training.cached_measurement(wanted, tmp_path) == training.read_measurement(wanted, tmp_path)
 
 
+@pytest.mark.tried("faults")
 def test_a_checkpoint_of_another_population_or_a_damaged_one_is_refused(tmp_path):
     path = tmp_path / "chunk.safetensors"
     chunk(path).run(2, (2,))

@@ -24,6 +24,8 @@ from topo.pickles import quoted
 from topo.pretrained import read
 from topo.tensors import Refused, parsing
 
+pytestmark = pytest.mark.tried("files")
+
 
 def kernel(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

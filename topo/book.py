@@ -15,7 +15,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 
 from topo.files import brief, check_folder, write_atomically
 from topo.freshness import Store, stamps
+from topo.machine import shares_locks
 from topo.parameters import (
     ParameterError,
     cells_of,
@@ -438,7 +439,12 @@ def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[s
     """
     failures = []
     paths = sorted(paths, key=lambda path: path.stat().st_size, reverse=True)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent) as pool:
+    pool: Executor = (
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent)
+        if shares_locks()
+        else ThreadPoolExecutor(1)  # processes need locks to share
+    )
+    with pool:
         futures = {pool.submit(_timed_run, path, folder, store): path for path in paths}
         for future in as_completed(futures):
             try:
@@ -533,4 +539,9 @@ def _kernel_manager_class(variables: Mapping[str, str]) -> type:
 
 
 def _copy_folder(source: Path, target: Path) -> Path:
-    return Path(shutil.copytree(source, target, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")))
+    """Copy a folder, which may be read-only; the copy is not."""
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+    shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target):
+        os.chmod(folder, 0o755)
+    return target

@@ -33,7 +33,7 @@ from topo.checkpoints import (
 )
 from topo.checks import check_whole
 from topo.files import check_folder, write_atomically
-from topo.machine import accelerated, processors
+from topo.machine import accelerated, processors, shares_locks
 from topo.populations import POPULATIONS, Plan, check_replaces, keep, members_held, plan, trained_members
 from topo.progress import Bar
 from topo.recipes import Training
@@ -149,11 +149,13 @@ def _advance_on_worker(unit: _Unit, topic: str) -> tuple[Population, bytes | Non
 def dask_client(workers: Whole, scheduler: str | None) -> "Iterator[Client]":
     """A Dask client of the cluster at `scheduler`, or, where None, of new worker processes on this machine.
 
-    workers: how many processes, of one thread each. Raises ValueError where the scheduler does not answer.
+    workers: how many processes, of one thread each. Raises ValueError where the scheduler does not answer, or goes
+    meanwhile; OSError where processes cannot share locks.
     """
     import dask
     from distributed import Client, LocalCluster
     from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.core import CommClosedError
     from distributed.comm.registry import get_backend
 
     if scheduler is not None:
@@ -165,9 +167,18 @@ def dask_client(workers: Whole, scheduler: str | None) -> "Iterator[Client]":
         except (OSError, ValueError) as error:
             form = "it is an address such as tcp://host:8786"
             raise ValueError(f"scheduler {scheduler!r} does not answer ({error}); {form}") from None
+        for name in ("distributed", "distributed.client"):  # a cluster that goes is said in one line, not in their logs
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with client:
-            yield client
+            try:
+                yield client
+            except Exception as error:
+                if isinstance(error, CommClosedError) or client.status != "running":
+                    raise ValueError("the cluster has gone; the same command goes on") from None
+                raise
         return
+    if not shares_locks():
+        raise OSError("this machine has no working /dev/shm, without which worker processes cannot be started")
     options = dict(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, env=WORKER_ENVIRONMENT)
     quiet = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)
     with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
@@ -223,7 +234,8 @@ def train(
     """Train a Plan, resuming from the checkpoints in `folder`.
 
     Where JAX finds accelerators, and neither `workers` nor `scheduler` is given, the members share all of them, in this
-    process. Otherwise chunks of members go to Dask workers.
+    process. Otherwise chunks of members go to Dask workers; where none can be started, because the machine has no
+    working /dev/shm, they are trained in this process, one after the other.
 
     workers: processes of one thread each on this machine; as many as processors where None.
     scheduler: address of a running Dask cluster to use instead, such as "tcp://host:8786". Its workers need this
@@ -248,7 +260,7 @@ def train(
         raise ValueError(f"first = {first} must be less than networks = {wanted.networks}")
     Path(folder).mkdir(parents=True, exist_ok=True)
     with Bar(wanted, first, progress) as bar:
-        if scheduler is None and workers is None and accelerated():
+        if scheduler is None and (workers is None and accelerated() or not shares_locks()):
             return join(_train_here(wanted, first, chunk, every, folder, bar))
         with dask_client(workers or processors(), scheduler) as client:
             return join(_train_there(client, wanted, first, chunk, every, folder, bar, ship=scheduler is not None))
@@ -260,10 +272,12 @@ def _train_here(
     import jax
 
     devices = tuple(jax.local_devices())
-    record, _ = _prepare(wanted.training)
-    if chunk is None:
+    record, memory_here = _prepare(wanted.training)
+    if chunk is None and accelerated():
         memory = sum(device.memory_stats()["bytes_limit"] for device in devices)
         chunk = _members_at_once(record, wanted.networks, 1, wanted.networks, memory)
+    elif chunk is None:
+        chunk = _members_at_once(record, wanted.networks, 1, CHUNK, memory_here)
     for unit in _units(wanted, first, chunk, every, record["formulation"], folder, ship=False):
         bar.expect(unit.members)
         yield _advance(unit, devices, partial(bar.show, unit.members[0]))[0]

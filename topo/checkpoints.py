@@ -197,7 +197,7 @@ class Chunk:
         self.left_out |= again.left_out
         self.write()
         if path is not None:
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process that trains the same may have been faster
 
     def _look_for_failures(self) -> None:
         largest = np.finfo(np.float16).max

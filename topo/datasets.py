@@ -49,52 +49,55 @@ def check_labels(data: Dataset) -> None:
             )
 
 
-def _mnist(name: str, sha256: str) -> RemoteFile:
+def _mnist(name: str, sha256: str, size: int) -> RemoteFile:
     homes = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-    return RemoteFile(f"mnist/{name}", sha256, tuple(home + name for home in homes))
+    return RemoteFile(f"mnist/{name}", sha256, tuple(home + name for home in homes), size=size)
 
 
-def _fashion_mnist(name: str, md5: str) -> RemoteFile:
+def _fashion_mnist(name: str, md5: str, size: int) -> RemoteFile:
     homes = (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     )
-    return RemoteFile(f"fashion-mnist/{name}", md5, tuple(home + name for home in homes), "md5", compressed=True)
+    urls = tuple(home + name for home in homes)
+    return RemoteFile(f"fashion-mnist/{name}", md5, urls, "md5", compressed=True, size=size)
 
 
-def _patches(name: str, sha256: str) -> RemoteFile:
+def _patches(name: str, sha256: str, size: int) -> RemoteFile:
     home = "https://raw.githubusercontent.com/appliedtopology/javaplex/master/data/natural_images/"
-    return RemoteFile(f"natural_patches/{name}", sha256, (home + name,))
+    return RemoteFile(f"natural_patches/{name}", sha256, (home + name,), size=size)
 
 
-_MNIST_CHECKSUMS = {
-    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+_MNIST_FILES = {  # {name: (checksum, size)}
+    "train-images-idx3-ubyte.gz": ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 9_912_422),
+    "train-labels-idx1-ubyte.gz": ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", 28_881),
+    "t10k-images-idx3-ubyte.gz": ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 1_648_877),
+    "t10k-labels-idx1-ubyte.gz": ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 4542),
 }
 MNIST = {
-    part: _mnist(name, checksum)
-    for part, (name, checksum) in zip(
-        ("train_images", "train_labels", "test_images", "test_labels"), _MNIST_CHECKSUMS.items()
-    )
+    part: _mnist(name, *known)
+    for part, (name, known) in zip(("train_images", "train_labels", "test_images", "test_labels"), _MNIST_FILES.items())
 }
 FASHION_MNIST = {
-    "train_images": _fashion_mnist("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-    "train_labels": _fashion_mnist("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
-    "test_images": _fashion_mnist("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
-    "test_labels": _fashion_mnist("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+    "train_images": _fashion_mnist("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
+    "train_labels": _fashion_mnist("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
+    "test_images": _fashion_mnist("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4_422_102),
+    "test_labels": _fashion_mnist("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5148),
 }
 NATURAL_PATCHES = {
-    "n50000": _patches("n50000Dct.mat", "a9bc27a5fc8a1bb44ef97ebb839532f36e5f3cb3d68240e28a659a0b6a6997a7"),
-    "X(300,30)": _patches("nk300c30Dct.mat", "ee1adca57b517a6655fe234a4ff0bf5edaddebf4d58d94ebd07f65bd3fa4cb82"),
-    "X(15,30)": _patches("nk15c30Dct.mat", "12a49a644d0745b69eb4a921c08c7db2365a41823b0500764be3f1012a7d93fd"),
+    name: _patches(file, checksum, size)
+    for name, file, checksum, size in (
+        ("n50000", "n50000Dct.mat", "a9bc27a5fc8a1bb44ef97ebb839532f36e5f3cb3d68240e28a659a0b6a6997a7", 3_068_427),
+        ("X(300,30)", "nk300c30Dct.mat", "ee1adca57b517a6655fe234a4ff0bf5edaddebf4d58d94ebd07f65bd3fa4cb82", 919_320),
+        ("X(15,30)", "nk15c30Dct.mat", "12a49a644d0745b69eb4a921c08c7db2365a41823b0500764be3f1012a7d93fd", 919_815),
+    )
 }
 _CIFAR10_ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
     "c32a1d4ab5d03f1284b67883e8d87530",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
     "md5",
+    size=170_052_171,
 )
 _CIFAR10_RECORD = 1 + 3 * 32 * 32
 _CIFAR10_CHECKSUMS = {
@@ -118,15 +121,15 @@ CIFAR10 = {
 }
 
 
-def _vgg(name: str, md5: str) -> RemoteFile:
+def _vgg(name: str, md5: str, size: int) -> RemoteFile:
     file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     home = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/"
-    return RemoteFile(f"vgg/{file}", md5, (home + file,), "md5")
+    return RemoteFile(f"vgg/{file}", md5, (home + file,), "md5", size=size)
 
 
 VGG = {  # trained on ImageNet, without their dense layers
-    "vgg16": _vgg("vgg16", "6d6bbae143d832006294945121d1f1fc"),
-    "vgg19": _vgg("vgg19", "253f8cb515780f3b799900260a226db6"),
+    "vgg16": _vgg("vgg16", "6d6bbae143d832006294945121d1f1fc", 58_889_256),
+    "vgg19": _vgg("vgg19", "253f8cb515780f3b799900260a226db6", 80_134_624),
 }
 
 

@@ -6,8 +6,15 @@ Knows bytes and paths; must not know what a file holds.
 import hashlib
 import os
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, where processes are not kept from each other
+    fcntl = None  # type: ignore[assignment]
 
 
 def check_folder(out: str | Path) -> Path:
@@ -53,3 +60,27 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: str | Path, waiting: Callable[[], object] = lambda: None) -> Iterator[FileIO]:
+    """Have the file `path`, open for appending, for this process alone; it is made where it is not there.
+
+    While another process has it, `waiting` is called once and this one waits. Whoever has it may rename or delete it.
+    It is free again when its process ends, however that happens. Raises OSError where it cannot be written.
+    """
+    while True:
+        with open(path, "ab", buffering=0) as stream:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting()
+                    waiting = lambda: None
+                    fcntl.flock(stream, fcntl.LOCK_EX)
+            there = None
+            with suppress(FileNotFoundError):
+                there = os.stat(path)
+            if there and os.path.samestat(there, os.fstat(stream.fileno())):  # else it was renamed meanwhile
+                yield stream
+                return

@@ -122,9 +122,13 @@ class Store:
 
 
 def stamps(folders: Iterable[str | Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every file in some folders: large files, whose content takes long to read."""
-    files = (path for folder in folders for path in sorted(Path(folder).rglob("*")) if path.is_file())
-    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    """Name, size and time of change of every file in some folders: large files, whose content takes long to read.
+
+    What is being downloaded is left out.
+    """
+    files = (path for folder in folders for path in sorted(Path(folder).rglob("*")) if path.suffix != ".part")
+    kept = [path for path in files if path.is_file()]
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in kept]
 
 
 def _sha256(content: bytes) -> str:

@@ -6,10 +6,11 @@ Knows names, sizes and checksums; must not know what a file holds.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from topo.files import write_atomically
+from topo.files import locked, write_atomically
 from topo.freshness import note_entry
 
 MANIFEST = "MANIFEST.json"
@@ -39,17 +40,35 @@ def _entries(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def put(name: str, content: bytes, description: Mapping[str, Any], folder: str | Path) -> Path:
-    """Write NAME.safetensors into `folder`, and its entry; both atomically, the manifest last.
+    """Write NAME.safetensors into `folder`, and its entry, so that they fit together at every moment.
 
+    The file takes its name after the manifest describes it; until then it lies beside, where `find` looks for it if
+    this was interrupted. Several processes may write into one folder at once.
     description: what JSON can say of the content. Returns the path. Raises as `write_atomically` does.
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    write_atomically(path, content)
     entry = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **description}
-    kept = dict(sorted({**_entries(folder), name: entry}.items()))
-    write_atomically(folder / MANIFEST, (json.dumps(kept, indent=1) + "\n").encode())
+    lock = folder / f".{MANIFEST}.lock"
+    with locked(lock):
+        try:
+            write_atomically(_next(path), content)
+            try:
+                kept = dict(sorted({**_entries(folder), name: entry}.items()))
+                write_atomically(folder / MANIFEST, (json.dumps(kept, indent=1) + "\n").encode())
+            except (OSError, ValueError):
+                _next(path).unlink()
+                raise
+            _next(path).replace(path)
+        finally:
+            lock.unlink()
     return path
+
+
+def _next(path: Path) -> Path:
+    """Where a file lies before it takes its name."""
+    return path.with_name(f".{path.name}.next")
 
 
 def find(name: str, folder: str | Path, kind: str, anew: str) -> tuple[Path, dict[str, Any]]:
@@ -65,6 +84,10 @@ def find(name: str, folder: str | Path, kind: str, anew: str) -> tuple[Path, dic
         there = ", ".join(known) or "none"
         raise FileNotFoundError(f"{kind} {name!r} is not in {folder / MANIFEST}; there are: {there}")
     path = folder / known[name]["file"]
+    if _next(path).exists() and not difference(_next(path), known[name]):  # `put` was interrupted
+        with suppress(OSError):  # in a folder that cannot be written to, it stays where it is
+            _next(path).replace(path)
+        path = path if path.exists() and not difference(path, known[name]) else _next(path)
     if not path.exists():
         raise FileNotFoundError(f"{kind} {name!r}: {path} is missing; `{anew}` makes it anew")
     differs = difference(path, known[name])

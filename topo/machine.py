@@ -3,6 +3,7 @@
 Knows JAX's devices; must not know what is computed on them.
 """
 
+import multiprocessing
 import os
 import platform
 from pathlib import Path
@@ -33,3 +34,12 @@ def hardware() -> str:
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shares_locks() -> bool:
+    """Whether processes of Python can share locks here, which Linux keeps in /dev/shm; some containers have none."""
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (OSError, ImportError):
+        return False
+    return True
