@@ -1,5 +1,6 @@
 import json
 import re
+from collections import Counter
 from io import BytesIO
 from itertools import combinations
 
@@ -363,19 +364,41 @@ def test_smallest_graphs(elements, edges):
 def test_mappers_are_mapper_graphs_side_by_side(ring):
     points, graph = ring
     figure = figures.mappers({"one": (graph, points), "two": (graph, points)}, columns=2, smallest=0)
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes] == ["one", "two"]
-    for ax in figure.axes:
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:-1]] == ["one", "two"]
+    for ax in figure.axes[:-1]:
         assert len(discs_of(ax)[0]) == graph.vcount() and len(patches_of(ax)[0]) <= 8
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.mappers({})
+
+
+def test_graphs_side_by_side_have_one_scale_of_colours_and_their_texts_at_one_height():
+    points = spaces.primary_circle(np.arange(60) / 10)
+    pairs = graph_of([range(20), range(20, 60)], []), graph_of([range(3), range(3, 5)], [(0, 1)])
+    whole = graph_of([range(60)], [])  # its only node is the fullest of all
+    labelled = {text: (graph, points) for text, graph in zip("abc", (*pairs, whole))}
+    for figure in (
+        figures.mappers(labelled, columns=3, thumbnails=2),
+        figures.layers({text: (*each, CIRCLE_BARS) for text, each in labelled.items()}, columns=3),
+    ):
+        figure.canvas.draw()
+        *axes, bar = figure.axes
+        panels = [ax for ax in axes if collections(ax, EllipseCollection)]
+        discs = [collections(ax, EllipseCollection)[0] for ax in panels]
+        assert {(each.norm.vmin, each.norm.vmax) for each in discs} == {(1, 60)}
+        assert (bar.get_xlabel() or bar.get_ylabel()) == "points in the node"
+        np.testing.assert_array_equal(discs[2].to_rgba([60])[0], discs[0].cmap(1.0))
+        heights = [(ax.title.get_window_extent().y0, ax.get_position().height) for ax in panels]
+        np.testing.assert_allclose(heights, heights[:1] * 3, atol=0.5)
+    with pytest.raises(ValueError, match="fullest = 0 must be a whole number, 1 or more"):
+        figures.mapper(whole, points, fullest=0)
 
 
 def test_layers_are_graphs_with_their_bars_on_one_scale(ring):
     points, graph = ring
     longer = {1: np.array([[0.0, 1.5]])}
     figure = figures.layers({name: (graph, points, bars) for name, bars in zip("abc", (CIRCLE_BARS, longer, longer))})
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes][::2] == ["a", "b", "c"]
-    for left, right in zip(figure.axes[::2], figure.axes[1::2]):
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:-1]][::2] == ["a", "b", "c"]
+    for left, right in zip(figure.axes[:-1:2], figure.axes[1:-1:2]):
         assert len(discs_of(left)[0]) <= graph.vcount() and right.get_xlim() == (0, pytest.approx(1.05 * 1.5))
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.layers({})
@@ -778,6 +801,8 @@ def test_the_klein_square_has_its_patches_where_its_axes_say():
     edge = centres[np.linalg.norm(spaces.klein_bottle_grid(4) - spaces.primary_circle(np.pi / 2), axis=1).argmin()]
     ticks = dict(zip([each.get_text() for each in ax.get_yticklabels()], ax.get_yticks()))
     assert edge[1] == ticks["π/2"] and edge[0] == ax.get_xticks()[1]
+    of_circles = Counter(map(tuple, ax.collections[-1].get_edgecolor()))  # and of the others: frames of four colours
+    assert sorted(of_circles.values()) == [6, 6, 2 * 4, 4 * 8 - 20]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         f"{name} circle" for name in ("primary", "vertical", "horizontal")
     ]
@@ -843,6 +868,11 @@ def test_table_as_text_and_as_html():
     assert repr(table).splitlines() == ["quantity  ours", "points    1,920", "<gap>     3.14", "none      ∞"]
     assert "<td>&lt;gap&gt;</td><td>3.14</td>" in table._repr_html_()
     assert "<td>by <code>a &lt; b</code></td>" in figures.table(["command"], [["by `a < b`"]])._repr_html_()
+    signed = figures.table(
+        ["a", "b"], [[-3, "-1.5 (-2 to +1)"], ["1e-07, 2026-11-27", "`-3` or 0.2 (0.1–0.3)"]]
+    )._repr_html_()
+    assert "<td>−3</td><td>−1.5 (−2 to +1)</td>" in signed and "<td>1e-07, 2026-11-27</td>" in signed
+    assert "<td><code>-3</code> or 0.2 (0.1–\N{WORD JOINER}0.3)</td>" in signed  # no line breaks after the dash
     with pytest.raises(ValueError, match="3 cells for 2 columns"):
         figures.table(["a", "b"], [[1, 2, 3]])
 

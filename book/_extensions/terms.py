@@ -21,7 +21,9 @@ _EVERYDAY = {
     "trial",
     "loop",
 }
-_NO_LINKS_IN = (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.math, nodes.raw, nodes.table)
+_NO_LINKS_IN = (
+    nodes.reference, nodes.citation, nodes.literal, nodes.literal_block, nodes.title, nodes.math, nodes.raw, nodes.table
+)  # fmt: skip
 
 
 def setup(app):

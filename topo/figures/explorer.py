@@ -121,8 +121,7 @@ def _geometry(planned: Plan) -> dict[str, Any]:
 
 def _sizes(planned: Plan) -> dict[str, Any]:
     sizes = planned.sizes.tolist()
-    high = max(max(sizes), min(sizes) + 1)
-    span = {"values": sizes, "low": min(sizes), "high": high, "logarithmic": True}
+    span = {"values": sizes, "low": 1, "high": max(*sizes, 2), "logarithmic": True}
     return {"label": "points in the node", "colors": _colors(COUNTS), **span}
 
 

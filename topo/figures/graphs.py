@@ -12,6 +12,7 @@ import igraph
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
@@ -35,6 +36,7 @@ def mapper(
     layout: str | Real[np.ndarray, "nodes 2"] | Sequence[Row] = "lens",
     smallest: Number = 0.01,
     side: Number = 0.09,
+    fullest: Whole | None = None,
     colorbar: bool = True,
     note: bool = True,
     ax: Axes | None = None,
@@ -52,11 +54,12 @@ def mapper(
     continues with the Fruchterman-Reingold algorithm; an array gives the positions themselves.
     smallest: the share of the points that a connected component must hold to be drawn; a note counts the others. The
     largest component is always drawn.
-    side: of a filter, as a share of the graph's extent; colorbar, note: whether to draw them.
+    side: of a filter, as a share of the graph's extent; fullest: the number of points at which the scale of colours
+    ends, which begins at 1; None takes that of the fullest node; colorbar, note: whether to draw them.
     Raises TypeError or ValueError for a number out of range, a graph that is no Mapper graph, or a graph of other
     points.
     """
-    return draw_plan(plan(graph, points, thumbnails, layout, smallest, side), colorbar, note, ax)
+    return draw_plan(plan(graph, points, thumbnails, layout, smallest, side), colorbar, note, fullest, ax)
 
 
 class Plan(NamedTuple):
@@ -121,12 +124,17 @@ def plan(
     return Plan(nodes, positions, sizes, radii, edges, anchors, centres, beside, float(side * extent), left_out)
 
 
-def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes | None = None) -> FigureBase:
-    """Draw what `plan` planned. Arguments as for `mapper`."""
+def draw_plan(
+    planned: Plan, colorbar: bool = True, note: bool = True, fullest: Whole | None = None, ax: Axes | None = None
+) -> FigureBase:
+    """Draw what `plan` planned. Arguments and errors as for `mapper`."""
+    fullest = int(planned.sizes.max()) if fullest is None else fullest
+    check_whole(fullest, "fullest", 1)
     positions, side = planned.positions, planned.side
     ax = axes_for(ax, 6.4, 4.9)
     within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # earlier drawings stay in view
-    discs = _draw_graph(ax, positions, planned.sizes, planned.radii, positions[planned.edges])
+    norm = _scale(fullest)
+    _draw_graph(ax, positions, planned.sizes, planned.radii, positions[planned.edges], norm)
     if len(planned.anchors):
         leaders = np.stack([positions[planned.anchors], planned.centres], axis=1)
         ax.add_collection(LineCollection(leaders, colors=INK, linewidths=0.7, zorder=2))
@@ -138,11 +146,7 @@ def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes 
     if note and planned.left_out:
         ax.text(0.5, -0.02, planned.left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
     if colorbar:
-        bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=25, pad=0.01, label="points in the node")
-        bar.outline.set_visible(False)
-        ticks = _count_ticks(discs.norm)
-        bar.set_ticks(ticks, labels=ticks)
-        bar.minorticks_off()
+        _draw_scale(norm, [ax], shrink=0.5, aspect=25, pad=0.01)
     return ax.figure
 
 
@@ -158,16 +162,17 @@ def mappers(
 ) -> Figure:
     """Mapper graphs side by side, such as those of one layer at several times.
 
-    Each graph has a scale of its own, from few (blue) to many (red), so there is no colour bar.
+    All have one scale of colours, from one point (blue) to as many as the fullest node of all graphs has (red).
 
     labelled: each graph with its points; columns: panels in a row, each `height` inches high; the other arguments are
     as for `mapper`.
     Raises as `mapper` does, and ValueError where there is no graph.
     """
     texts, graphs = texts_and_values(labelled, "labelled")
+    plans = [plan(graph, points, thumbnails=thumbnails, side=side, **style) for graph, points in graphs]
     figure, axes = wrapped_panels(texts, columns, height)
-    for ax, (graph, points) in zip(axes, graphs):
-        mapper(graph, points, thumbnails=thumbnails, side=side, colorbar=False, note=note, ax=ax, **style)
+    norm = _draw_alike(plans, axes, WIDTH / min(columns, len(texts)) / height, note)
+    _draw_scale(norm, axes, shrink=min(1, 2 / figure.get_figheight()), aspect=25, pad=0.01)
     return figure
 
 
@@ -182,6 +187,8 @@ def layers(
 ) -> Figure:
     """Layers side by side: of each the Mapper graph and, to its right, the bars of dimension 1, all on one scale.
 
+    The graphs have one scale of colours, too, as in `mappers`.
+
     labelled: of each layer its graph with the graph's points, and its barcode; columns: layers in a row, each `height`
     inches high; thumbnails, side: as for `mapper`; max_bars: as for `barcode`.
     Raises as `mapper` and `barcode` do, and ValueError where there is no layer.
@@ -193,15 +200,44 @@ def layers(
     figure = Figure((WIDTH, rows * height), layout="constrained")
     pairs = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 1] * columns).reshape(-1, 2)
     ends = np.concatenate([bars[1].ravel() for _, _, bars in given])
+    plans = [plan(graph, points, thumbnails, side=side) for graph, points, _ in given]
     limit = 1.05 * max(ends[np.isfinite(ends)], default=1.0)
-    for (left, right), text, (graph, points, bars) in zip(pairs, texts, given):
+    norm = _draw_alike(plans, list(pairs[:, 0]), 1.2, False)
+    for (left, right), text, (_, _, bars) in zip(pairs, texts, given):
         left.set_title(text)
-        mapper(graph, points, thumbnails=thumbnails, side=side, colorbar=False, note=False, ax=left)
         barcode(bars, dimensions=(1,), max_bars=max_bars, limit=limit, label="$t$", ax=right)
     for left, right in pairs[len(texts) :]:
         left.remove()
         right.remove()
+    _draw_scale(norm, list(pairs[: len(texts)].flat), location="bottom", shrink=0.4, aspect=40, pad=0.02)
     return figure
+
+
+def _draw_alike(plans: Sequence[Plan], axes: Sequence[Axes], ratio: Number, note: bool) -> LogNorm:
+    """Draw plans with one scale of colours, which is returned, in panels of one ratio of width to height.
+
+    Panels of one ratio are of one size, so that the texts above and below them stand at one height.
+    """
+    fullest = int(max(planned.sizes.max() for planned in plans))
+    for ax, planned in zip(axes, plans):
+        planned = planned._replace(left_out=planned.left_out.replace(" in ", "\nin "))  # a panel has little width
+        draw_plan(planned, colorbar=False, note=note, fullest=fullest, ax=ax)
+        width, height = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
+        wider, higher = max(0, ratio * height - width) / 2, max(0, width / ratio - height) / 2
+        ax.set(xlim=np.add(ax.get_xlim(), (-wider, wider)), ylim=np.add(ax.get_ylim(), (-higher, higher)))
+    return _scale(fullest)
+
+
+def _scale(fullest: Whole) -> LogNorm:
+    return LogNorm(1, max(int(fullest), 2))
+
+
+def _draw_scale(norm: LogNorm, axes: Sequence[Axes], **look: Any) -> None:
+    bar = axes[0].figure.colorbar(ScalarMappable(norm, COUNTS), ax=axes, label="points in the node", **look)
+    bar.outline.set_visible(False)
+    ticks = _count_ticks(norm)
+    bar.set_ticks(ticks, labels=ticks)
+    bar.minorticks_off()
 
 
 def _draw_graph(
@@ -210,8 +246,9 @@ def _draw_graph(
     sizes: Integer[np.ndarray, "nodes"],
     radii: Float[np.ndarray, "nodes"],
     ends: Float[np.ndarray, "edges 2 2"],
-) -> EllipseCollection:
-    """Draw the nodes as discs, larger ones over smaller ones, and the edges below them; return the discs."""
+    norm: LogNorm,
+) -> None:
+    """Draw the nodes as discs, larger ones over smaller ones, and the edges below them."""
     # antialiased edges would double the bytes of the picture
     edges = LineCollection(ends, colors="0.86", linewidths=0.3, antialiased=False, zorder=1)
     order = np.argsort(sizes, kind="stable")
@@ -224,7 +261,7 @@ def _draw_graph(
         offsets=positions[order],
         offset_transform=ax.transData,
         cmap=COUNTS,
-        norm=LogNorm(sizes.min(), max(sizes.max(), sizes.min() + 1)),
+        norm=norm,
         edgecolors=INK,
         linewidths=0.3,
         zorder=3,
@@ -232,7 +269,6 @@ def _draw_graph(
     discs.set_array(sizes[order])
     ax.add_collection(edges)
     ax.add_collection(discs)
-    return discs
 
 
 def _layout(

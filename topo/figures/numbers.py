@@ -266,9 +266,11 @@ def strip(groups: Labelled[Row], *, label: str, ax: Axes | None = None) -> Figur
     texts, rows = texts_and_values(groups, "groups")
     every = [as_points(np.asarray(values)[None], "values")[0] for values in rows]
     ax = axes_for(ax, 5.2, 0.7 + 0.42 * len(every))
+    few = max(map(len, every)) <= 10  # a single small dot would be lost beside the line
+    look = {"s": 30, "alpha": 0.9, "zorder": 3} if few else {"s": 12, "alpha": 0.6}
     for row, (values, colour, marker) in enumerate(zip(every, cycle(PALETTE), cycle(MARKERS))):
         spread = 0.4 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # the golden ratio spreads dots evenly
-        ax.scatter(values, row + spread, s=12, color=colour, marker=marker, alpha=0.6, linewidths=0)
+        ax.scatter(values, row + spread, color=colour, marker=marker, linewidths=0, **look)
         median = np.median(values)
         ax.plot([median, median], [row - 0.32, row + 0.32], color=INK, linewidth=1.5)
         ax.text(1.02, row, f"{median:.3g}", transform=ax.get_yaxis_transform(), va="center", fontsize=8, color=INK)

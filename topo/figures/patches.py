@@ -203,19 +203,21 @@ def klein_square(*, steps: Whole = 8, ax: Axes | None = None) -> FigureBase:
     check_whole(steps, "steps", 2)
     if steps % 2:
         raise ValueError(f"steps = {steps} must be even")
-    ax = axes_for(ax, 4.6, 4.6)
+    ax = axes_for(ax, 4.2, 7.2)
     row, column = np.divmod(np.arange(2 * steps * steps), steps)
-    centres = np.column_stack([column, -row / 2])  # two steps of phi are as high as one of theta is wide
-    left, right, bottom, top = -0.5, steps - 0.5, 0.25 - steps, 0.25
-    ax.hlines([-steps / 4, -3 * steps / 4], left, right, BLUE, "solid", linewidth=2, label="primary circle")
+    centres = np.column_stack([column, -row])
+    left, right, bottom, top = -0.5, steps - 0.5, 0.5 - 2 * steps, 0.5
+    ax.hlines([-steps / 2, -3 * steps / 2], left, right, BLUE, "solid", linewidth=2, label="primary circle")
     ax.vlines([0], bottom, top, ORANGE, "dashed", linewidth=2, label="vertical circle")
     ax.vlines([steps / 2], bottom, top, GREEN, "dotted", linewidth=2, label="horizontal circle")
-    draw_patches(ax, spaces.klein_bottle_grid(steps), centres, 0.38)
+    on = [row % steps == steps // 2, column == 0, column == steps // 2]
+    frames = np.select(on, [BLUE, ORANGE, GREEN], INK).tolist()
+    draw_patches(ax, spaces.klein_bottle_grid(steps), centres, 0.72, frame=frames, width=1.2)
     ax.set(xlim=(left, right), ylim=(bottom, top))
     ax.set_xticks([0, steps / 2], ["0", "π/2"])
-    ax.set_yticks(-np.arange(4) * steps / 4, ["0", "π/2", "π", "3π/2"])
+    ax.set_yticks(-np.arange(4) * steps / 2, ["0", "π/2", "π", "3π/2"])
     ax.set(xlabel="direction $\\theta$", ylabel="mixture $\\phi$", aspect="equal")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1, handlelength=1.5)
     return ax.figure
 
 

@@ -107,8 +107,15 @@ class Table:
 
 
 def _in_html(cell: str) -> str:
-    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(cell))
+    parts = enumerate(re.split("`([^`]+)`", escape(cell)))  # every second one is code
+    text = "".join(f"<code>{part}</code>" if i % 2 else _typeset(part) for i, part in parts)
     return f'<a href="{escape(cell.href)}">{text}</a>' if isinstance(cell, Link) else text
+
+
+def _typeset(text: str) -> str:
+    """Minus signs in the place of hyphens, and ranges that a browser does not break after their dash."""
+    signed = re.sub(r"(?<![\w.-])-(?=\d)", "\N{MINUS SIGN}", text)
+    return re.sub("(?<=\\d)\N{EN DASH}(?=\\d)", "\N{EN DASH}\N{WORD JOINER}", signed)
 
 
 def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
