@@ -64,7 +64,7 @@ class _Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.rows, self.addresses = [], []
+        self.rows, self.addresses, self.ended = [], [], False
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -75,8 +75,11 @@ class _Page(HTMLParser):
             self.rows[-1].append("")
 
     def handle_data(self, data):
-        if self.rows and self.rows[-1]:
+        if self.rows and self.rows[-1] and not self.ended:
             self.rows[-1][-1] += data.strip()
+
+    def handle_endtag(self, tag):
+        self.ended |= tag == "table"
 
 
 # What is run
