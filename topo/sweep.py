@@ -295,7 +295,7 @@ _STYLE = """:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:90em;margin:2em auto;padding:0 1em}
 .wide{overflow-x:auto}table{border-collapse:collapse}caption{text-align:left}
 th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #8888;white-space:nowrap}
-td.text{text-align:left}.book{font-style:italic}
+thead th{vertical-align:bottom;white-space:normal}td.text{text-align:left}.book{font-style:italic}
 .grid{display:grid;gap:1em}figure{margin:0}img{background:#fff;height:auto;width:100%}"""
 
 
@@ -345,7 +345,7 @@ def _page(
 def _multiples(name: str, caption: str, rows: Sequence[_Row], swept: Sequence[str]) -> str:
     """One figure of all runs, in columns by the last of several parameters where those are few."""
     last = len({repr(row.run.values[swept[-1]]) for row in rows}) if len(swept) > 1 else 0
-    columns = f"repeat({last},minmax(14em,1fr))" if 1 < last <= 8 else "repeat(auto-fill,minmax(min(20em,100%),1fr))"
+    columns = f"repeat({last},minmax(14em,24em))" if 1 < last <= 8 else "repeat(auto-fill,minmax(min(18em,100%),1fr))"
     parts = []
     for row in rows:
         label = escape(_label(row.run, swept))
