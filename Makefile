@@ -3,7 +3,7 @@
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
-# make tried   the tests whose results stand on the page "What was tried", in data/tried.json
+# make tried   what the tests of faults, downloads and weight files found, in _build/tried.json
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,7 +32,7 @@ bench: environment
 	$(run) -m benchmarks.topology
 
 tried: environment
-	$(run) -m pytest -q -m tried --tried data/tried.json
+	$(run) -m pytest -q -m tried --tried _build/tried.json
 
 environment: $(VENV)/installed
 

@@ -131,6 +131,7 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_sessionfinish(session):
     if path := session.config.getoption("--tried"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(list(tried.values()), indent=1) + "\n")
 
 

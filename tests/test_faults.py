@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tried("faults")
 
 ROOT = book.ROOT
 TINY = training.Training(Architecture.parse("M(4,0,0)"), "digits", 32)
-LIMIT = 120  # seconds after which something has not happened
+LIMIT = 300  # seconds after which something has not happened
 
 
 def wait_for(condition):
@@ -187,13 +187,13 @@ def test_a_book_whose_build_is_killed_leaves_the_last_pages_and_is_built_again_w
     html.mkdir(parents=True)
     for name in (".buildinfo", "index.html"):
         (html / name).write_text("an earlier build")
-    killed_in_a_cell(topo(checkout, "book", "--chapters", "02-second"), mark)
+    killed_in_a_cell(topo(checkout, "book"), mark)
     assert {path.name: path.read_text() for path in html.iterdir()} == dict.fromkeys(
         (".buildinfo", "index.html"), "an earlier build"
     )
     wait.unlink()
     (tmp_path / "sitecustomize.py").write_text(NO_LOCKS)
-    assert ended(topo(checkout, "book", "--chapters", "02-second", PYTHONPATH=str(tmp_path)))[0] == 0
+    assert ended(topo(checkout, "book", PYTHONPATH=tmp_path)) == (0, "")
     assert "<h1>" in (html / "book" / "02-second.html").read_text() and mark.exists()
 
 
@@ -314,37 +314,29 @@ def test_a_read_only_checkout_runs_its_chapters_without_a_home(checkout, tmp_pat
 # A cluster that goes
 
 
-def test_a_scheduler_that_is_killed_ends_the_training_in_one_line_and_a_new_one_goes_on(tmp_path, monkeypatch, caplog):
-    file, folder, wanted = tmp_path / "scheduler.json", tmp_path / "checkpoints", TINY
-    monkeypatch.setenv("NPROC", campaign.WORKER_ENVIRONMENT["NPROC"])
-    measured = {training.measurement_key(wanted): {"seconds": {"fused": 1}, "formulation": "fused", "bytes": [0, 1]}}
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "measurements.json").write_text(json.dumps(measured))
-    there = environment(**campaign.WORKER_ENVIRONMENT, TOPO_CHECKPOINTS=tmp_path / "there")
-    started = []
+def test_a_scheduler_that_is_killed_ends_the_work_in_one_line_and_a_new_one_does_it(tmp_path, caplog):
+    file, started = tmp_path / "scheduler.json", []
 
     def cluster():
         file.unlink(missing_ok=True)
         for name, *words in (("scheduler", "--host", "127.0.0.1", "--port", "0"), ("worker", "--no-nanny")):
             command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", file, "--no-dashboard"]
             silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            started.append(subprocess.Popen([*command, *words], cwd=tmp_path, env=there, **silent))
+            started.append(subprocess.Popen([*command, *words], cwd=tmp_path, env=environment(), **silent))
         wait_for(lambda: file.exists() and file.read_text())
         return json.loads(file.read_text())["address"]
 
-    def go_on(address, iterations):
-        plan = populations.Plan(wanted, 4, iterations, (4, iterations), (0, iterations))
-        return campaign.train(plan, scheduler=address, chunk=4, every=20, folder=folder, progress=False)
-
     try:
-        address = cluster()
-        checkpoint = lambda: list((tmp_path / "there").glob("*/members-*"))
-        threading.Thread(target=lambda: (wait_for(checkpoint), started[0].kill()), daemon=True).start()
-        with pytest.raises(ValueError, match="the cluster has gone.*the same command goes on"):
-            go_on(address, 10**6)
-        assert len(checkpoint()) == 1 and "Traceback" not in caplog.text
-        trained = go_on(cluster(), 40)
-        assert list(trained.members) == [0, 1, 2, 3] and list(trained.accuracy) == [0, 40]
+        with pytest.raises(ValueError, match="^the cluster has gone; the same command goes on$"):
+            with campaign.dask_client(1, cluster()) as client:
+                futures = {client.submit(time.sleep, 600)}
+                wait_for(client.nthreads)
+                started[0].kill()
+                list(campaign._completed(client, futures))
+        assert "Traceback" not in caplog.text
+        with campaign.dask_client(1, cluster()) as client:
+            futures = {client.submit(max, [1, 2])}
+            assert [future.result() for future in campaign._completed(client, futures)] == [2]
     finally:
         for process in started:
             process.kill()

@@ -149,3 +149,9 @@ def test_a_watched_process_tells_modules_and_files(tmp_path):
     told = [tuple(json.loads(line)) for line in (tmp_path / "trace").read_text().splitlines()]
     assert ("module", "topo.notation") in told and ("entry", f"{tmp_path / 'in'}:") in told
     assert [name for kind, name in told if kind == "file"] == [str(tmp_path / "in" / "a.txt")]
+
+
+def test_what_is_being_downloaded_is_not_at_hand(tmp_path):
+    for name in ("set.gz", "other.gz.part"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [stamp[0] for stamp in freshness.stamps([tmp_path])] == [str(tmp_path / "set.gz")]

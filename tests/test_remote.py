@@ -252,7 +252,7 @@ def flood(out):
     "answer, why", [(drip, "it sent only .* bytes in"), (never, "no answer within|timed out"), (flood, "more than")]
 )
 def test_a_body_that_never_ends_or_drips_is_left(odd, tmp_path, monkeypatch, answer, why):
-    for name, value in (("_ANSWER", 0.3), ("_SLOWEST", 1e6)):
+    for name, value in (("_ANSWER", 1), ("_SLOWEST", 1e6)):
         monkeypatch.setattr(remote, name, value)
     Odd.answers = {"/odd": answer, "/right": answered(CONTENT)}
     file = remote.RemoteFile("file", DIGEST, (odd + "/odd", odd + "/right"), size=len(CONTENT))

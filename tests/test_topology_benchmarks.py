@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from benchmarks import aligned, contestants, installed, populations, topology
+from benchmarks import aligned, contestants, installed, load, populations, topology
 from topo import book
 
 OTHERS = [(kernel, name) for kernel, (_, _, every) in contestants.KERNELS.items() for name in every if name != "topo"]
@@ -120,6 +120,23 @@ def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys
     with pytest.raises(SystemExit):
         topology.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_load_is_measured_in_time_and_memory_and_what_takes_too_long_says_so(tmp_path, monkeypatch, capsys):
+    def afresh(function, kernel, name, filters, limit):
+        if kernel == "Mapper":
+            raise TimeoutError
+        return {"seconds": filters / 1e4, "memory": 2**30, "answer": [name, limit]}
+
+    monkeypatch.setattr(load, "afresh", afresh)
+    monkeypatch.setattr(load, "circumstances", lambda *packages: {"date": "today", "machine": "here", "versions": {}})
+    load.main(["--limit", "7", "--out", str(tmp_path / "load.json")])
+    measured = json.loads((tmp_path / "load.json").read_text())
+    held = {"seconds": 100.0, "memory": 2**30}
+    assert measured["filters"] == 1_000_000
+    assert measured["results"] == {"density": held, "lazy witness": held, "Mapper": "over 7 s"}
+    printed = capsys.readouterr().out
+    assert "1,000,000 filters" in printed and "100 s    1,024 MiB" in printed and "over 7 s" in printed
 
 
 def committed(name):
