@@ -205,7 +205,7 @@ def klein_square(*, steps: Whole = 8, ax: Axes | None = None) -> FigureBase:
         raise ValueError(f"steps = {steps} must be even")
     ax = axes_for(ax, 4.2, 7.2)
     row, column = np.divmod(np.arange(2 * steps * steps), steps)
-    centres = np.column_stack([column, -row])
+    centres = np.column_stack([column, -row]).astype(float)
     left, right, bottom, top = -0.5, steps - 0.5, 0.5 - 2 * steps, 0.5
     ax.hlines([-steps / 2, -3 * steps / 2], left, right, BLUE, "solid", linewidth=2, label="primary circle")
     ax.vlines([0], bottom, top, ORANGE, "dashed", linewidth=2, label="vertical circle")
