@@ -322,9 +322,10 @@ def test_the_pages_show_pictures_and_formulas_without_a_network(built):
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory):
+def twice(built, tmp_path_factory):
     """A checkout with an address, of which two builds were started at once."""
-    root = make_checkout(tmp_path_factory.mktemp("twice") / "checkout")
+    root = tmp_path_factory.mktemp("twice") / "checkout"
+    shutil.copytree(built, root, ignore=shutil.ignore_patterns("_build"))
     config = root / "_config.yml"
     address = 'url: "https://github.com/someone/topo"'
     config.write_text(re.sub(r'url: ""', address, config.read_text("utf-8")))

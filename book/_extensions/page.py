@@ -30,6 +30,8 @@ _MENDED = (
     # the theme's buttons have names that differ from the text in them: that of the keys, and that of the icons
     (re.compile(r'(<button class="btn search-button-field[^>]*) aria-label="Search"'), r"\1"),
     (re.compile(r'(<i class="theme-switch [^>]*) title="[^"]*"'), r"\1"),
+    # what unfolds a part of the contents is an icon, and is named by nothing
+    (re.compile(r'<summary>(?=<span class="toctree-toggle")'), '<summary aria-label="Pages of this part">'),
     # the source of a page is saved, not shown
     (re.compile(r'(<a href="[^"]*_sources/[^"]*") target="_blank"'), r"\1 download"),
 )
