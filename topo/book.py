@@ -258,7 +258,7 @@ def build(
     options = "--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", staged
     start = time.perf_counter()
     command: list[str | Path] = [*jupyter_book, "build", "-q", "-W", "--keep-going", staged, *options]
-    if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:
+    if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 -- a command of our own
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
