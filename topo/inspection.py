@@ -262,11 +262,14 @@ def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path)
     return out / "report.html", out / "layers.csv"
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are wide
+
+
 def _cell(value: object) -> object:
     """A cell of the table. A text that a spreadsheet would take for a formula begins with an apostrophe."""
     if not isinstance(value, str):
         return value
-    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(value)
+    return f"'{shown(value)}" if value.startswith(_FORMULA) else shown(value)
 
 
 def picture(finding: Finding, thumbnails: Whole = 16) -> figures.Figure:
