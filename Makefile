@@ -2,12 +2,13 @@
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
+# make fuzz    100,000 inputs at random of each kind, or those that tests/reference/fuzzed.json lacks (hours)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book test train bench lock environment clean
+.PHONY: book test train bench fuzz lock environment clean
 
 book: environment
 	$(run) -m topo book
@@ -25,6 +26,9 @@ bench: environment
 	$(run) -m pytest -q -m seconds
 	$(run) -m benchmarks.populations
 	$(run) -m benchmarks.topology
+
+fuzz: environment
+	$(run) tests/fuzzing.py
 
 environment: $(VENV)/installed
 
