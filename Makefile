@@ -4,12 +4,13 @@
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
 # make tried   what the tests of faults, downloads and weight files found, in _build/tried.json
+# make fuzz    100,000 inputs at random of each kind, or those that tests/reference/fuzzed.json lacks (hours)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book pdf test train bench tried lock environment clean
+.PHONY: book pdf test train bench tried fuzz lock environment clean
 
 book: environment
 	$(run) -m topo book
@@ -33,6 +34,9 @@ bench: environment
 
 tried: environment
 	$(run) -m pytest -q -m tried --tried _build/tried.json
+
+fuzz: environment
+	$(run) tests/fuzzing.py
 
 environment: $(VENV)/installed
 

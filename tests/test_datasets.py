@@ -93,7 +93,7 @@ def fashion(tmp_path, monkeypatch):
     for name, values in parts.items():
         file = datasets.FASHION_MNIST[name]
         (tmp_path / file.path).write_bytes(idx(values))
-        digest = hashlib.md5(idx(values)).hexdigest()
+        digest = hashlib.md5(idx(values), usedforsecurity=False).hexdigest()
         monkeypatch.setitem(datasets.FASHION_MNIST, name, dataclasses.replace(file, checksum=digest))
     return parts
 

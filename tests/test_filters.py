@@ -85,7 +85,7 @@ def test_normalize_is_the_same_in_blocks_and_needs_little_memory(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(whole) == len(points) - len(points[::7]) and peak < 4 * points.nbytes
-    monkeypatch.setattr(filters_module, "_ROWS", 1000)
+    monkeypatch.setattr(filters_module, "_NUMBERS", 9000)
     np.testing.assert_array_equal(normalize(points), whole)
 
 

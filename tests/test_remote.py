@@ -331,7 +331,8 @@ def packed(records, home):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    whole = remote.RemoteFile("set.tar.gz", hashlib.md5(stream.getvalue()).hexdigest(), (home + "set.tar.gz",), "md5")
+    checksum = hashlib.md5(stream.getvalue(), usedforsecurity=False).hexdigest()
+    whole = remote.RemoteFile("set.tar.gz", checksum, (home + "set.tar.gz",), "md5")
     labels = records[:, 0].tobytes()
     files = [
         remote.PackedFile("set/a.bin", hashlib.sha256(CONTENT[:5000]).hexdigest(), archive=whole),

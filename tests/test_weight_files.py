@@ -525,13 +525,13 @@ def test_a_layer_that_is_corrupt_is_a_row_with_its_reason(tmp_path):
 
 
 def test_names_are_shown_escaped_and_are_no_formulas(tmp_path, capsys):
-    names = ["=1+1", "+2", "-3", "@sum", "\tx", "red\x1b[31m", "line\nbreak"]
+    names = ["=1+1", "+2", "-3", "@sum", "\tx", "red\x1b[31m", "line\nbreak", "\uff1d1", "\u202ertl"]
     path = written(tmp_path / "a.npz", {f"{name}.weight": (20, 8, 3, 3) for name in names})
     assert main(["inspect", str(path), "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err and r"red\x1b[31m" in shown.out and r"line\nbreak" in shown.out
     cells = [row["layer"] for row in csv.DictReader((tmp_path / "layers.csv").open())]
-    assert cells == ["'=1+1", "'+2", "'-3", "'@sum", r"'\tx", r"red\x1b[31m", r"line\nbreak"]
+    assert cells == ["'=1+1", "'+2", "'-3", "'@sum", r"'\tx", r"red\x1b[31m", r"line\nbreak", "'\uff1d1", r"\u202ertl"]
     assert main(["inspect", str(path), "--layers", "\x1b[31m", "--out", str(tmp_path)]) == 2
     assert "\x1b" not in capsys.readouterr().err
 

@@ -248,7 +248,8 @@ def add_inspect(commands: Commands) -> None:
     purpose = "look at the filters of any network, layer by layer, and write a report"
     parser = commands.add_parser("inspect", help=purpose)
     what = (
-        "a file (Keras .h5 or .keras, safetensors or its .index.json, .npz or .npy), vgg16, vgg19, or an archive of "
+        "a file (Keras .h5 or .keras, safetensors or its .index.json, ONNX, Flax's msgpack, .npz or .npy), a folder of "
+        "orbax, vgg16, vgg19, or an archive of "
         "the book; of VGG a sample that comes with the book where its file is not at hand"
     )
     parser.add_argument("weights", metavar="WEIGHTS", help=what)
@@ -314,6 +315,9 @@ def main(words: Sequence[str] | None = None) -> int:
         from topo.checks import shown
 
         print("topo:", *map(shown, str(error).split("\n")), file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("topo: this needs more memory than there is", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("topo: interrupted", file=sys.stderr)

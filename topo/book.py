@@ -390,7 +390,7 @@ def _render(staged: Path, root: Path, out: Path) -> None:
     jupyter_book = sys.executable, "-c", "from jupyter_book.cli.main import main; main()"
     options = "--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", staged
     command: list[str | Path] = [*jupyter_book, "build", "-q", "-W", "--keep-going", staged, *options]
-    if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:
+    if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 -- a command of our own
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
     _replace(out, staged / "_build" / "html")
 
@@ -543,5 +543,5 @@ def _copy_folder(source: Path, target: Path) -> Path:
     ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
     shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
     for folder, _, _ in os.walk(target):
-        os.chmod(folder, 0o755)
+        os.chmod(folder, 0o700)
     return target

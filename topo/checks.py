@@ -20,6 +20,9 @@ def shown(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+_FORMULA = "=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"  # the last four are wide
+
+
 def spreadsheet_cell(value: object) -> object:
     """A value as a cell of a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe.
 
@@ -28,7 +31,7 @@ def spreadsheet_cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    return f"'{shown(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(value)
+    return f"'{shown(value)}" if value.startswith(_FORMULA) else shown(value)
 
 
 def as_numbers(values: object, name: str, ndim: int, axes: str) -> np.ndarray:

@@ -4,6 +4,7 @@ Knows file formats, checksums and classes; must not know about networks or train
 """
 
 import gzip
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,10 +134,17 @@ VGG = {  # trained on ImageNet, without their dense layers
 }
 
 
+_LARGEST_IDX = 2**26  # bytes; MNIST's largest file has 47 million
+
+
 def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """An array of unsigned bytes out of a gzipped IDX file."""
-    raw = gzip.decompress(path.read_bytes())
-    if raw[:3] != b"\0\0\x08":
+    try:
+        with gzip.open(path) as file:
+            raw = file.read(_LARGEST_IDX + 1)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be unpacked ({error})") from None
+    if raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3] or len(raw) > _LARGEST_IDX:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", rank, offset=4)

@@ -3,6 +3,8 @@
 Knows arrays of numbers; must not know which network, layer or file they come from.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Float64
 
@@ -11,13 +13,14 @@ from topo.types import PointsLike, Real
 
 __all__ = [
     "as_points",
+    "blocks",
     "check_whole",
     "from_half",
     "normalize",
     "spatial_filters",
     "to_half",
     "varies",
-]  # the first two live in checks
+]  # as_points and check_whole live in checks
 
 
 def spatial_filters(
@@ -47,16 +50,36 @@ def normalize(points: PointsLike) -> Float[np.ndarray, "varying dim"]:
     Returns the points that are kept, in the order given; none where every point is constant.
     """
     points = as_numbers(points, "points", 2, "(n, d)")
-    return np.concatenate([_normalized(points[i : i + _ROWS]) for i in range(0, max(1, len(points)), _ROWS)])
+    return np.concatenate([_normalized(part) for part in _parts(points)])
 
 
-_ROWS = 2**18  # normalised at a time: float64 of all at once would take several times the memory of the points
+_NUMBERS = 2**21  # that are computed with at a time: float64 of all would take several times the memory of the points
+
+
+def _parts(points: Real[np.ndarray, "points dim"]) -> Iterator[Real[np.ndarray, "_rows dim"]]:
+    rows = max(1, _NUMBERS // max(1, points.shape[1]))
+    return (points[i : i + rows] for i in range(0, max(1, len(points)), rows))
+
+
+def blocks(kernel: Real[np.ndarray, "height width inputs outputs"]) -> Iterator[Float32[np.ndarray, "_rows pixels"]]:
+    """The rows of `spatial_filters` in float32, in this order, but only a few MiB at a time.
+
+    kernel: in any number format, and in any order in memory. What float32 cannot hold becomes infinite.
+    """
+    height, width, inputs, outputs = kernel.shape
+    most = max(1, _NUMBERS // (height * width))
+    step = max(1, most // outputs)
+    with np.errstate(over="ignore"):
+        for i in range(0, inputs, step):
+            for o in range(0, outputs, most):
+                block = kernel[:, :, i : i + step, o : o + most].astype(np.float32)
+                yield np.ascontiguousarray(block.reshape(height * width, -1).T)
 
 
 def varies(points: PointsLike) -> Bool[np.ndarray, "points"]:
     """Which points `normalize` keeps: those whose entries are not all alike, up to rounding. Raises as it does."""
     points = as_numbers(points, "points", 2, "(n, d)")
-    return np.concatenate([_centred(points[i : i + _ROWS])[2] for i in range(0, max(1, len(points)), _ROWS)])
+    return np.concatenate([_centred(part)[2] for part in _parts(points)])
 
 
 def to_half(filters: Float[np.ndarray, "filters pixels"]) -> Float16[np.ndarray, "filters pixels+1"]:

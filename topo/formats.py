@@ -1,4 +1,6 @@
-"""Weight files, as arrays that are read when they are asked for: Keras .h5 and .keras, safetensors, NumPy .npz, .npy.
+"""Weight files, as arrays that are read when they are asked for.
+
+Keras .h5 and .keras, safetensors, ONNX, what Flax saves, NumPy .npz and .npy.
 
 Knows file formats; must not know which arrays are kernels.
 """
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
-from topo import keras, pickles
-from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, natural
+from topo import flax, keras, onnx, pickles
+from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, expands, natural
 
 Reader = Callable[[Path], Contents]
 
@@ -38,35 +41,49 @@ def recognise(path: Path, beginning: bytes) -> Reader:
         raise Refused(f"{path} is an HTML page, such as a download leaves that asked for a login or failed")
     if beginning[:1] == b"{" and b"\0" not in beginning[:8]:
         return _read_index
+    if onnx.is_onnx(path, beginning):
+        return onnx.read
+    if flax.is_msgpack(beginning):
+        return flax.read_msgpack
     if beginning[:1] == b"\x80" or path.suffix in pickles.SUFFIXES:
         raise pickles.refusal(path)
-    formats = "neither HDF5 (Keras .h5), .keras, safetensors, .npz nor .npy"
+    formats = "neither HDF5 (Keras .h5), .keras, safetensors, ONNX, Flax's msgpack, .npz nor .npy"
     raise Refused(f"{path} is no weight file that can be read: it is {formats}, or only a part of one")
 
 
 # safetensors
 
-_FLOATS = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "f2"}
+_FLOATS: dict[str, np.dtype] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(bfloat16),
+}
 _LIBRARIES = {"pt": "OIHW", "flax": "HWIO", "jax": "HWIO", "tf": "HWIO"}  # what metadata call the writer
 
 
 def _read_safetensors(path: Path) -> Contents:
     from safetensors import safe_open
 
-    def read(key: str) -> Any:
-        with safe_open(path, "flax") as file:  # knows bfloat16, which NumPy does not
-            return file.get_tensor(key)
-
-    with safe_open(path, "numpy") as file:
+    with safe_open(path, "numpy") as file:  # which makes sure that the header is true of the file
         library = (file.metadata() or {}).get("format", "")
         slices = {key: file.get_slice(key) for key in sorted(file.keys(), key=natural)}
         kinds = {key: each.get_dtype() for key, each in slices.items()}
         shapes = {key: tuple(each.get_shape()) for key, each in slices.items()}
-    dtypes = {key: np.dtype(_FLOATS.get(kind, "V1")) for key, kind in kinds.items()}
-    whys = {key: _no_weights(kind) for key, kind in kinds.items() if kind not in _FLOATS and len(shapes[key]) == 4}
-    tensors = [
-        Tensor(key, shapes[key], dtype, partial(read, key), why=whys.get(key, "")) for key, dtype in dtypes.items()
-    ]
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+
+    def read(key: str) -> np.ndarray:  # safetensors would take two to four times the memory
+        first, end = (8 + length + each for each in header[key]["data_offsets"])
+        dtype = _FLOATS[kinds[key]]
+        return np.fromfile(path, dtype, (end - first) // dtype.itemsize, offset=first).reshape(shapes[key])
+
+    tensors = []
+    for key, kind in kinds.items():
+        dtype = _FLOATS.get(kind, np.dtype("V1"))
+        why = _no_weights(kind) if kind not in _FLOATS and len(shapes[key]) == 4 else ""
+        tensors.append(Tensor(key, shapes[key], dtype, partial(read, key), why=why))
     return Contents(tensors, _LIBRARIES.get(library))
 
 
@@ -106,11 +123,13 @@ def _read_index(path: Path) -> Contents:
 
 # NumPy
 
+_MOST_HEADER = 2**16  # bytes of a .npy that hold its header
+
 
 def _read_zip(path: Path) -> Contents:
-    def read(key: str) -> np.ndarray:
-        with np.load(path, allow_pickle=False) as file:
-            return file[key]
+    def read(name: str) -> np.ndarray:
+        with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
     with zipfile.ZipFile(path) as archive:
         if pickles.is_pickle(archive):
@@ -125,8 +144,10 @@ def _read_zip(path: Path) -> Contents:
             if name.endswith(".npy"):
                 key = name.removesuffix(".npy")
                 with archive.open(name) as file:
-                    size = archive.getinfo(name).file_size
-                    tensors.append(_npy_header(file, size, key, path, partial(read, key)))
+                    about = archive.getinfo(name)
+                    tensor = _npy_header(file, about.file_size, key, path, partial(read, name))
+                why = expands(about.file_size, about.compress_size) if len(tensor.shape) == 4 else ""
+                tensors.append(tensor._replace(why=why))
         return Contents(tensors)
 
 
@@ -141,10 +162,13 @@ def _npy_header(
     file: IO[bytes] | io.BufferedIOBase, size: int, key: str, path: Path, read: Callable[[], Any]
 ) -> Tensor:
     """The Tensor that a .npy of `size` bytes declares. Raises Refused where it does not hold as much."""
-    major, _ = np.lib.format.read_magic(file)
+    start = file.read(12)  # magic, version, and the length of the header, which may declare gigabytes
+    length = int.from_bytes(start[8:10] if start[6:7] == b"\1" else start[8:], "little")
+    beginning = io.BytesIO(start + file.read(min(length, _MOST_HEADER)))
+    major, _ = np.lib.format.read_magic(beginning)
     header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    held = size - file.tell()
+    shape, _, dtype = header(beginning)
+    held = size - beginning.tell()
     if not dtype.hasobject and np.prod(shape, dtype=object) * dtype.itemsize != held:
         claim = f"{key} declares shape {shape} of {dtype}, but holds {held} bytes"
         raise Refused(f"{path}: {claim}; it is truncated or corrupt")

@@ -5,6 +5,7 @@ Knows names, sizes and checksums; must not know what a file holds.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,8 @@ MANIFEST = "MANIFEST.json"
 def entries(folder: str | Path) -> dict[str, dict[str, Any]]:
     """What the manifest of `folder` says, as {name: entry}; {} where there is none.
 
-    An entry has the file's name, bytes and sha256, and a description. Raises ValueError where the manifest has others.
+    An entry has the name of a file in `folder`, its bytes and sha256, and a description. Raises ValueError where the
+    manifest has others.
     """
     note_entry(folder)
     return _entries(folder)
@@ -32,10 +34,13 @@ def _entries(folder: str | Path) -> dict[str, dict[str, Any]]:
     try:
         known = json.loads(path.read_text())
         for name, entry in known.items():
-            if not {"file", "bytes", "sha256"} <= set(entry):
+            said = [type(entry.get(each)) for each in ("file", "bytes", "sha256")]
+            if said != [str, int, str]:
                 raise ValueError(f"{name} lacks its file, bytes or sha256")
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no manifest that can be read: {error}") from None
+            if entry["file"] in ("", "..") or re.search(r"[/\0]", entry["file"]):
+                raise ValueError(f"{name} names the file {entry['file']!r}, which is not in its folder")
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no manifest that can be read: {' '.join(str(error).split())}") from None
     return known
 
 

@@ -6,6 +6,7 @@ Knows links, attributes and configurations; must not know which arrays are kerne
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, natural, unusable
+from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, expands, natural, unusable
 
 WEIGHTS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
 _CONFIG = "config.json"
@@ -49,6 +51,19 @@ def _keras_file(path: Path) -> Iterator[Any]:
         yield file
 
 
+def _unpacked(path: Path) -> Callable[[Path], AbstractContextManager[Any]]:
+    """What opens the HDF5 in a .keras: where it is deflated, a temporary copy, in which one can go back."""
+    with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as member:
+        about = archive.getinfo(WEIGHTS)
+        if why := expands(about.file_size, about.compress_size):
+            raise Refused(f"{path}: {WEIGHTS} {why}")
+        if about.compress_type == zipfile.ZIP_STORED:
+            return _keras_file
+        copy = TemporaryFile()
+        shutil.copyfileobj(member, copy)
+    return lambda _: _hdf5_file(copy)
+
+
 def read_zip(path: Path) -> Contents:
     """The arrays of a .keras, in the order of its config.json."""
     with zipfile.ZipFile(path) as archive:
@@ -56,7 +71,7 @@ def read_zip(path: Path) -> Contents:
         if described and archive.getinfo(_CONFIG).file_size > MOST_TEXT:
             raise Refused(f"{path}: {_CONFIG} declares {archive.getinfo(_CONFIG).file_size} bytes, more than are read")
         config = json.loads(archive.read(_CONFIG)) if described else None
-    contents = read_hdf5(path, _keras_file)
+    contents = read_hdf5(path, _unpacked(path))
     return Contents(_as_described(contents.tensors, list(_described(config)), "classes"), "HWIO")
 
 
@@ -144,6 +159,8 @@ def _tensor(key: str, item: Any, read: Callable[[str], np.ndarray]) -> Tensor:
     size, held = np.prod(item.shape, dtype=object) * dtype.itemsize, item.id.get_storage_size()
     lies = dtype.kind == "f" and size > 1100 * max(1, held)  # deflate shrinks by 1,032 at most
     why = f"declares shape {item.shape}, but holds {held} bytes; it is truncated or corrupt" if lies else ""
+    if len(item.shape) == 4 and item.id.get_create_plist().get_nfilters():  # a chunk is unpacked beside the array
+        why = why or expands(size + np.prod(item.chunks, dtype=object) * dtype.itemsize, held)
     return Tensor(key, item.shape, dtype, partial(read, key), why=why)
 
 
@@ -222,21 +239,34 @@ def _as_described(tensors: Sequence[Tensor], layers: Sequence[_Described], by: s
 
     by: "path", where keys have the names of layers, or "classes", where they have classes, as in Keras 3.
     """
-    within = _filed_as if by == "classes" else _named
-    if by == "classes" and not any(within(each.classes, _groups(tensor)) for tensor in tensors for each in layers):
-        by, within = "path", _named
+    groups = [_groups(tensor) for tensor in tensors]
+    found = _layers_of(groups, layers, by)
+    if by == "classes" and not any(each is not None for each in found):
+        found = _layers_of(groups, layers, "path")
     ranked = []
-    for tensor in tensors:
-        groups = _groups(tensor)
-        inside = [(len(each.path), -i) for i, each in enumerate(layers) if within(getattr(each, by), groups)]
-        if inside:
-            found = -max(inside)[1]
-            layer, kind = layers[found], layers[found].kind
+    for tensor, number in zip(tensors, found):
+        if number is not None:
+            layer, kind = layers[number], layers[number].kind
             if kind == "separable":
                 kind = "depthwise" if re.search(r"depthwise_kernel|vars/0$", tensor.key) else "convolution"
             tensor = tensor._replace(name=layer.path[-1], kind=kind, groups=layer.groups)
-        ranked.append((found if inside else len(layers), tensor))
+        ranked.append((len(layers) if number is None else number, tensor))
     return [tensor for _, tensor in sorted(ranked, key=lambda each: each[0])]
+
+
+def _layers_of(every: Sequence[Sequence[str]], layers: Sequence[_Described], by: str) -> list[int | None]:
+    """The number of the innermost layer that each list of groups is in; of two alike, the first."""
+    within = _filed_as if by == "classes" else _named
+    places: dict[tuple[str, str], dict[tuple[str, ...], int]] = {}  # by the first and the last name: layers are many
+    for i, layer in enumerate(layers):
+        path = getattr(layer, by)
+        places.setdefault((path[0], path[-1]), {}).setdefault(path, i)
+    found: list[int | None] = []
+    for groups in every:
+        near = [each for name in dict.fromkeys(groups) for each in places.get((groups[0], name), {}).items()]
+        inside = [(len(path), -i) for path, i in near if within(path, groups)]
+        found.append(-max(inside)[1] if inside else None)
+    return found
 
 
 def _groups(tensor: Tensor) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from topo.tensors import Contents, Refused, Tensor
 
@@ -29,7 +30,7 @@ class Layer(NamedTuple):
 
     kind: "convolution", "grouped", "depthwise" or "transposed", where the file says so; "convolution or transposed" or
     "depthwise or of one channel" where it may be either. groups: how many groups of channels it has, None where the
-    file does not say; in of `shape` is the number of channels of one group.
+    file does not say; in of `shape`, or out where it is transposed, is the number of channels of one group.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Layer(NamedTuple):
         _, _, inputs, outputs = self.shape
         if self.kind == PERHAPS_TRANSPOSED and inputs != outputs:
             return "", ""
+        if self.kind == "transposed":
+            return inputs, outputs * (self.groups or 1)
         return "" if self.groups is None else inputs * self.groups, outputs
 
 
@@ -114,14 +117,14 @@ def _owner(tensor: Tensor) -> str:
 
 def _no_kernel(tensor: Tensor) -> str:
     """Why an array is no kernel, as far as its name, its numbers and its size say; otherwise ""."""
-    parts = _parts(tensor)
+    parts = _parts(tensor) if not tensor.kind else [""]  # a layer that the file describes may have any name
     if any(_OPTIMIZER.fullmatch(part) for part in parts) or _SLOT.fullmatch(parts[-1]):
         return "the state of an optimizer"
-    if _POSITION.fullmatch(_owner(tensor)):
+    if not tensor.kind and _POSITION.fullmatch(_owner(tensor)):
         return "an embedding of positions"
     if _CONSTANT.fullmatch(parts[-1]):
         return "a constant, by its name"
-    if tensor.dtype.kind != "f":
+    if tensor.dtype.kind != "f" and tensor.dtype != bfloat16:
         quantised = ": integers need a scale, which the array does not have" if tensor.dtype.kind in "iu" else ""
         return f"{tensor.dtype} is no type of weights{quantised}"
     if 0 in tensor.shape:
@@ -135,6 +138,8 @@ def _no_kernel(tensor: Tensor) -> str:
 
 def _is_average(tensor: Tensor) -> bool:
     """Whether a name says that the array is an average over the training, such as a copy that follows the weights."""
+    if tensor.kind:
+        return False
     parts = _parts(tensor)
     first = next((part for part in parts if part not in _WRAPPERS), "")
     return "ema" in (first, parts[-1]) or any(_AVERAGE.fullmatch(part) for part in parts)
@@ -168,6 +173,8 @@ def _layout(tensors: Sequence[Tensor], said: str | None, path: Path) -> str | No
     candidates = [tensor for tensor in tensors if any(_fits(tensor, layout) for layout in LAYOUTS)]
     if not candidates:
         return None
+    if said and all(tensor.kind for tensor in candidates):
+        return said
     deciding = [tensor for tensor in candidates if _OWN.fullmatch(_parts(tensor)[-1])] or candidates
     by_size, by_side = _votes(deciding, _fits), _votes(deciding, _is_square)
     if len(by_size) == 1:
@@ -210,10 +217,10 @@ def _layer(name: str, tensor: Tensor, layout: str, lengths: Mapping[str, int]) -
     height, width, inputs, outputs = (tensor.shape[axis] for axis in axes)
     plain = Layer(name, (height, width, inputs, outputs)), Kernel(tensor, axes)
     transposed = Kernel(tensor, (axes[0], axes[1], axes[3], axes[2]))
-    swapped = Layer(name, (height, width, outputs, inputs), "transposed")
+    swapped = Layer(name, (height, width, outputs, inputs), "transposed", tensor.groups)
     if tensor.kind == "transposed":
         return swapped, transposed
-    if tensor.kind in ("convolution", "grouped"):
+    if tensor.kind in ("convolution", "grouped") or (tensor.kind == "depthwise" and tensor.groups > 1):
         return plain[0]._replace(kind=tensor.kind, groups=tensor.groups), plain[1]
     bias = _bias(tensor, lengths)
     words = _BY_CHANNEL.findall(tensor.key.lower())

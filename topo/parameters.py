@@ -10,20 +10,15 @@ import json
 import sys
 import tokenize
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from topo import constraints
+
 _SCALARS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
-_BUILT_IN: tuple[Callable[..., Any], ...] = (abs, all, any, len, max, min, set, sum)
-_FUNCTIONS = {function.__name__: function for function in _BUILT_IN}
-_CONSTRAINT_NODES = (
-    ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop,
-    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
-    ast.Name, ast.expr_context, ast.Constant, ast.Tuple, ast.List, ast.Set,
-    ast.Call, ast.GeneratorExp, ast.comprehension,
-)  # fmt: skip
+_LONGEST = 10_000  # characters of a value that is read as a literal
 
 
 class ParameterError(ValueError):
@@ -56,8 +51,7 @@ class Parameter:
         """What the parameter may be, as text, with the values of the other parameters that its constraint names."""
         if not self.constraint:
             return self.type
-        nodes = ast.walk(ast.parse(self.constraint, mode="eval"))
-        names = {node.id: None for node in nodes if isinstance(node, ast.Name)}
+        names = constraints.names_of(constraints.parse(self.constraint, values))
         others = ", ".join(f"{name} = {_short(values[name])}" for name in names if name in values and name != self.name)
         return f"{self.type} with {self.constraint}" + (f" (where {others})" if others else "")
 
@@ -99,7 +93,7 @@ def declarations(source: str) -> list[Parameter]:
         for parameter in parameters:
             _check_constraint(parameter, names)
         check(parameters, {parameter.name: parameter.default for parameter in parameters})
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the parameters cell is malformed: {error}") from None
     return parameters
 
@@ -184,7 +178,7 @@ def cells_of(path: Path) -> list[dict[str, Any]]:
         return json.loads(path.read_text("utf-8"))["cells"]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.stem}: {path} is missing") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path.stem}: {path} is no notebook ({error})") from None
 
 
@@ -248,28 +242,15 @@ def _check_constraint(parameter: Parameter, names: Sequence[str]) -> None:
     if not parameter.constraint:
         return
     try:
-        nodes = list(ast.walk(ast.parse(parameter.constraint, mode="eval")))
-    except SyntaxError:
-        raise ValueError(f"{parameter.name}: the constraint `{parameter.constraint}` is no expression") from None
-    targets = [node.target for node in nodes if isinstance(node, ast.comprehension)]
-    loops = {target.id for target in targets if isinstance(target, ast.Name)}
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
-    unknown = used - {*names, *loops, *_FUNCTIONS}
-    about_it = parameter.name in used
-    if unknown or not about_it or not all(isinstance(node, _CONSTRAINT_NODES) for node in nodes):
-        uses = f"uses {', '.join(sorted(unknown))}"
-        reason = uses if unknown else "is not simple" if about_it else "is not about it"
-        raise ValueError(f"{parameter.name}: the constraint `{parameter.constraint}` {reason}")
+        if parameter.name not in constraints.names_of(constraints.parse(parameter.constraint, names)):
+            raise ValueError("is not about it")
+    except ValueError as error:
+        constraint = one_line(parameter.constraint)
+        raise ValueError(f"{parameter.name}: the constraint `{constraint}` {error}") from None
 
 
 def _holds(constraint: str, values: Mapping[str, Any]) -> bool:
-    """Whether a constraint that `_check_constraint` found harmless is true of `values`."""
-    if not constraint:
-        return True
-    try:
-        return eval(constraint, {"__builtins__": {}, **_FUNCTIONS, **values}) is True
-    except Exception:  # an expression can fail in many ways, such as min([])
-        return False
+    return not constraint or constraints.holds(constraints.parse(constraint, values), values)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

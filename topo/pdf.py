@@ -51,7 +51,7 @@ def write_pdf(html: str | Path, pages: Sequence[str], style: str | Path, out: st
         ]
         options += ["--disable-component-update", f"--user-data-dir={scratch}/profile", "--no-pdf-header-footer"]
         options += ["--generate-pdf-document-outline", f"--print-to-pdf={printed}", "--timeout=60000"]
-        ended = subprocess.run([chromium, *options, one.as_uri()], capture_output=True, text=True)
+        ended = subprocess.run([chromium, *options, one.as_uri()], capture_output=True, text=True)  # noqa: S603 -- a list
         if ended.returncode or not printed.exists():
             said = ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"]
             raise OSError(f"{chromium} did not print the book: {said[-1]}")

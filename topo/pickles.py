@@ -8,6 +8,7 @@ import os
 import pickletools
 import shlex
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,7 +62,7 @@ def refusal(path: Path) -> Refused:
 def _classes(file: IO[bytes] | io.BufferedIOBase) -> str:
     """The first name in a pickle that a state dict does not have, "" where there is none. Nothing is run."""
     begin = io.BytesIO(file.read(_MOST))
-    try:
+    with suppress(Exception):  # what follows the pickles, or a file cut short: the conversion will say so
         for _ in range(_WITHIN):
             strings: list[str] = []
             for operation, argument, _at in pickletools.genops(begin):
@@ -70,8 +71,6 @@ def _classes(file: IO[bytes] | io.BufferedIOBase) -> str:
                 name = argument if operation.name == "GLOBAL" else " ".join(strings)
                 if operation.name in ("GLOBAL", "STACK_GLOBAL") and not _is_plain(str(name)):
                     return str(name).replace(" ", ".")
-    except Exception:  # what follows the pickles, or a file cut short: the conversion will say so
-        pass
     return ""
 
 

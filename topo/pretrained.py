@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from topo import archive, datasets, inventory, remote, samples
-from topo.filters import from_half, spatial_filters, to_half, varies
-from topo.formats import BEGINNING, recognise
+from topo.filters import blocks, from_half, to_half, varies
+from topo.flax import read_folder
+from topo.formats import BEGINNING, Reader, recognise
 from topo.kernels import LAYOUTS, Kernel, Layer, kernels
 from topo.samples import chosen
 from topo.tensors import Refused, Tensor, parsing
@@ -89,70 +90,95 @@ class Weights:
         if name in self._samples:
             here = f"{self.sampled[name]:,} of the {shape[2] * shape[3]:,} filters of layer {name}"
             raise ValueError(f"{here} are here, and no whole kernel: `draw` returns these filters. {_WHOLE}")
+        with np.errstate(over="ignore"):
+            kernel = np.ascontiguousarray(self._stored(name), np.float32)
+        self._check_finite(name, np.count_nonzero(~np.isfinite(kernel)))
+        return kernel
+
+    def _stored(self, name: str) -> np.ndarray:
+        """The kernel of a layer that is whole here, (h, w, in, out), in the number format of its file."""
         tensor, axes = self._tensors[name]
         try:
             with parsing(self.path):
-                array = np.asarray(tensor.read())
+                return np.transpose(np.asarray(tensor.read()), axes).reshape(self.layer(name).shape)
         except Refused as error:
             raise Unusable(str(error)) from None
-        kernel = np.ascontiguousarray(np.transpose(array, axes), np.float32).reshape(shape)
-        if not np.isfinite(kernel).all():
-            bad = np.count_nonzero(~np.isfinite(kernel))
+
+    def _check_finite(self, name: str, bad: int) -> None:
+        if bad:
             raise Unusable(f"{self.path}: {bad} weights of layer {name} are NaN or infinite")
-        return kernel
 
     def draw(self, layer: str | Whole, most: Whole | None = None) -> Drawn:
         """The spatial filters of a layer that are not constant, or a random sample of `most`, the same each time.
 
         layer: its name, or its number from 1; most: None for all that are here. A sample that `topo.samples` keeps has
-        the 20,000 filters that are drawn out of the whole layer, too.
+        the 20,000 filters that are drawn out of the whole layer, too. It takes the memory of the layer as it is stored,
+        that of what is drawn, and less than 100 MiB.
         Raises ValueError as `kernel` does, but for a layer of which a sample is here.
         """
         name = self.layer(layer).name
         if name in self._samples:
             sample = self._samples[name]
             return Drawn(from_half(sample.read()[chosen(sample.held, most)]), sample.constant)
-        filters = spatial_filters(self.kernel(name))
-        varying = filters[varies(filters)]
-        drawn = varying[chosen(len(varying), most)]
-        return Drawn(from_half(to_half(drawn)) if name in self.rounded else drawn, len(filters) - len(varying))
+        kernel, bad = self._stored(name), 0
+        keeps: list[np.ndarray] = []
+        for filters in blocks(kernel):
+            bad += np.count_nonzero(~np.isfinite(filters))
+            keeps += [] if bad else [varies(filters)]
+        self._check_finite(name, bad)
+        varying = sum(map(np.count_nonzero, keeps))
+        rows = chosen(varying, most)
+        drawn = np.empty((len(rows), filters.shape[1]), np.float32)
+        passed = 0  # filters that vary, in the blocks before
+        for filters, keep in zip(blocks(kernel), keeps):
+            held = np.flatnonzero(keep)
+            first, end = np.searchsorted(rows, (passed, passed + len(held)))
+            drawn[first:end] = filters[held[rows[first:end] - passed]]
+            passed += len(held)
+        constant = self.layer(name).filters - varying
+        return Drawn(from_half(to_half(drawn)) if name in self.rounded else drawn, constant)
 
 
 def read(path: str | Path, layout: str | None = None) -> Weights:
     """The convolutional layers of a weight file.
 
     The content tells the format: HDF5 as Keras writes it, alone (.h5) or in a .keras, safetensors, alone or in parts
-    with their .index.json, .npz or .npy. Arrays with four axes are kernels, but for those whose names say otherwise,
-    such as the state of an optimizer. Layers are in the network's order where the file says it, as Keras does, and
-    otherwise in the order of their names, with numbers as numbers; those of an .npz as they were written.
+    with their .index.json, ONNX, which the optional package onnx reads, what `flax.serialization.to_bytes` writes, a
+    folder that orbax wrote, .npz or .npy. Arrays with four axes are kernels, but for those whose names say otherwise,
+    such as the state of an optimizer; in ONNX those that the graph convolves with. Layers are in the network's order
+    where the file says it, as Keras and ONNX do, and otherwise in the order of their names, with numbers as numbers;
+    those of an .npz as they were written.
 
     Two layouts are in use: (h, w, in, out), as in Keras and Flax, and (out, in, h, w), as in PyTorch. A kernel is at
     most 31 high and wide. All arrays of a file have one layout: the one that their sizes allow, or else the one of the
     library that the file names, or else the one in which the kernels are square.
 
     layout: "HWIO" or "OIHW" for all arrays, or None to tell it so.
-    Raises FileNotFoundError, and ValueError for another layout, a folder, a pickle, a file that is truncated or of
-    another format, one that declares more than it can hold, one that does not tell its layout, or one without any
+    Raises FileNotFoundError, and ValueError for another layout, any other folder, a pickle, a file that is truncated or
+    of another format, one that declares more than it can hold, one that does not tell its layout, or one without any
     convolution.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(f"layout = {layout!r} is not allowed: 'HWIO', 'OIHW' or None")
     path = Path(path).expanduser()
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a weight file")
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there")
-    if not path.is_file():  # opening a FIFO would wait for somebody to write into it
-        raise ValueError(f"{path} is no regular file")
-    with open(path, "rb") as file:
-        beginning = file.read(BEGINNING)
     with parsing(path):
-        contents = recognise(path, beginning)(path)
+        contents = _reader(path)(path)
     found, skipped = kernels(contents, layout, path)
     if not found:
         others = "; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no array has four axes"
         raise ValueError(f"{path} holds no convolution ({others})")
     return Weights(path, [layer for layer, _ in found], skipped, {layer.name: kernel for layer, kernel in found})
+
+
+def _reader(path: Path) -> Reader:
+    if path.is_dir():
+        return read_folder
+    if not path.is_file():  # opening a FIFO would wait for somebody to write into it
+        raise ValueError(f"{path} is no regular file")
+    with open(path, "rb") as file:
+        return recognise(path, file.read(BEGINNING))
 
 
 def obtain(

@@ -173,7 +173,11 @@ def _side_by_side(jobs: Sequence[Mapping[str, Any]], workers: int) -> Iterator[t
                 i, job = waiting.popleft()
                 said = tempfile.TemporaryFile("w+", errors="replace")
                 pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
-                process = subprocess.Popen([sys.executable, "-c", _CHILD], env=_environment(), **pipes)  # type: ignore[call-overload]
+                process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603 -- a fixed command
+                    [sys.executable, "-c", _CHILD],
+                    env=_environment(),
+                    **pipes,
+                )
                 process.stdin.write(json.dumps(job) + "\n")
                 process.stdin.flush()
                 running[process.stdout] = i, process, said

@@ -15,8 +15,9 @@ from zipfile import BadZipFile
 import numpy as np
 from safetensors import SafetensorError
 
-MOST_TEXT = 2**26  # bytes of a description that are read
-_LIBRARIES = ("h5py", "json", "numpy", "safetensors", "zipfile")
+MOST_TEXT = 2**24  # bytes of a description that are read
+_PARSERS = ("ast", "json", "tokenize")  # which NumPy reads headers with, and others descriptions
+_LIBRARIES = ("flax", "h5py", "msgpack", "numpy", "onnx", "safetensors", "tensorstore", "zipfile")
 
 
 class Tensor(NamedTuple):
@@ -50,9 +51,20 @@ class Refused(ValueError):
     """A file that is not read. The message names it and says why."""
 
 
+SPARE = 160  # MiB that an array may take besides twice its bytes in the file; working with it takes less than 96 more
+
+
+def expands(size: int, held: int) -> str:
+    """Why an array is not read that takes `size` bytes of memory and `held` of the file; "" where it is read."""
+    if size <= 2 * held + SPARE * 2**20:
+        return ""
+    return f"takes {size / 2**20:,.0f} MiB out of {held / 2**20:,.2f} MiB of the file, more than is unpacked"
+
+
 def natural(key: str) -> list[tuple[int, str]]:
-    """A key that sorts conv2 before conv10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", key)]
+    """A key that sorts conv2 before conv10, by numbers of any length."""
+    parts = (part.lstrip("0") if part.isdecimal() else part for part in re.split(r"(\d+)", key))
+    return [(len(part), part) if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def unusable(key: str, why: str) -> Tensor:
@@ -62,9 +74,14 @@ def unusable(key: str, why: str) -> Tensor:
 
 @contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Turn what a reading library raises over a broken file into one error; errors of our own stay what they are."""
+    """Turn what a reading library raises over a broken file, and want of memory, into one error each.
+
+    Errors of our own stay what they are.
+    """
     try:
         yield
+    except MemoryError:
+        raise Refused(f"{path} needs more memory than there is") from None
     except Exception as error:
         if isinstance(error, Refused) or not _of_a_library(error):
             raise
@@ -76,4 +93,4 @@ def _of_a_library(error: Exception) -> bool:
     if isinstance(error, (SafetensorError, BadZipFile, zlib.error)):  # compiled code leaves no frame behind
         return True
     *_, (frame, _) = walk_tb(error.__traceback__)
-    return frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES
+    return frame.f_globals.get("__name__", "").split(".")[0] in (*_LIBRARIES, *_PARSERS)

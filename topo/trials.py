@@ -162,7 +162,7 @@ def try_out(
                 answers[i, j] = statement(points[generator.permutation(order[: kept_count(p, len(points))])])
         return answers
 
-    halves, cells, first = [], [], None
+    halves, cells, firsts = [], [], []
     for _ in range(halvings):
         order = generator.permutation(len(each))
         parts = [_sample([each[i] for i in rows], most, generator) for rows in np.array_split(order, 2)]
@@ -170,11 +170,10 @@ def try_out(
         for mine, other in ((0, 1), (1, 0)):
             k, p = best(both[mine][..., 0], ks, ps)
             value, holds = both[other][list(ks).index(k), list(ps).index(p)]
-            first = first or (k, p, float(value), len(parts[other]))
+            firsts.append((k, p, float(value), len(parts[other])))
             halves.append(bool(holds))
         cells.append(both)
-    assert first is not None
-    k, p, value, n = first
+    k, p, value, n = firsts[0]
     size = each[0].shape[1]
     if few is not None and np.mean(halves) < SOME:
         draws = few

@@ -70,7 +70,8 @@ def _edition(folder):
         said = "Version unknown"
     try:
         command = "git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        asked = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 -- no shell reads it
+        commit = asked.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return said
     return f"{said}, commit {commit}"

@@ -281,7 +281,7 @@ def _layout(
         positions = Lens().fit(points).transform(node_means(graph, points))
         if layout == "force":
             rounds = min(200, max(50, 100_000 // graph.vcount()))  # about 2 s for 5,000 nodes
-            igraph.set_random_number_generator(random.Random(0))  # without it no two runs agree
+            igraph.set_random_number_generator(random.Random(0))  # noqa: S311 -- without it no two runs agree
             positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=rounds).coords)
             igraph.set_random_number_generator(random)
         return positions
