@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from html import escape
-from math import ceil
+from math import ceil, isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -224,6 +224,9 @@ def _random_filters(n: int, dim: int, seed: int) -> Float32[np.ndarray, "n dim"]
     return normalize(np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32))
 
 
+_SPOKEN = {"circle": "primary circle", "klein_bottle": "Klein bottle"}
+
+
 @lru_cache
 def _spaces(side: int) -> dict[str, Float[np.ndarray, "_points pixels"]]:
     found = {"circle": spaces.primary_circle(np.arange(720) * 2 * np.pi / 720, side)}
@@ -367,9 +370,13 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
         if "note" in row:
             text += f". {row['note'].capitalize()}"
         through = [finding.core[cycle] for cycle in finding.cycles]
+        distances = {
+            f"distance to the {_SPOKEN[name]}": spaces.distance_to(finding.core, space)
+            for name, space in _spaces(isqrt(finding.core.shape[1])).items()
+        }
         drawn = {
             f"Barcode: {loops}.": figures.loop_explorer({"dense core": (finding.barcode, through)}),
-            f"{graph}.": figures.explorer(finding.graph, finding.core, thumbnails=16),
+            f"{graph}.": figures.explorer(finding.graph, finding.core, thumbnails=16, measures=distances),
         }
         pictures = ""
         for i, (alt, figure) in enumerate(drawn.items()):

@@ -1,4 +1,4 @@
-// Figures and tables: a picture is enlarged by a click, and what is wider than the page can be scrolled by keyboard.
+// Figures and tables: a picture is enlarged by a click, and what is wider than the page scrolls in a box of its own.
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("div.output.text_html")) {
     if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
@@ -23,6 +23,11 @@ document.addEventListener("DOMContentLoaded", () => {
       image.before(opener);
       opener.append(image);
     } else if (opener.href !== image.src) continue;
+    const box = document.createElement("div");
+    box.className = "scrolling";
+    box.style.setProperty("--width", image.style.width || `${image.getAttribute("width")}px`);
+    opener.before(box);
+    box.append(opener);
     [opener.className, opener.title] = ["enlarge", "Enlarge"];
     opener.setAttribute("aria-haspopup", "dialog");
     opener.addEventListener("click", (event) => {

@@ -140,12 +140,14 @@ def _groups(bars: Barcode, cycles: Sequence[PointsLike], max_bars: Whole, limit:
             "notes": notes,
         }
         groups.append(group)
-    through = [as_points(cycle, "cycle") for cycle in cycles][:max_bars]
+    through = [as_points(cycle, "cycle") for cycle in cycles]
     for cycle in through:
         if isqrt(cycle.shape[1]) ** 2 != cycle.shape[1]:
             raise ValueError(f"a cycle {cycle.shape} has no square patches (n, w*w) to show")
     told: list[str | None] = [packed(gray_levels(cycle.astype(float)), 1) for cycle in through]
-    groups[1]["cycles"] = told + [None] * (len(groups[1]["bars"]) - len(told))
+    told += [None] * (len(bars[1]) - len(told))
+    births, deaths = np.asarray(bars[1], float).T
+    groups[1]["cycles"] = [told[i] for i in np.argsort(births - deaths, kind="stable")[:max_bars]]
     return groups
 
 
