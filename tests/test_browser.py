@@ -285,7 +285,7 @@ def test_arrow_keys_go_from_node_to_node(visit, graph):
     page.keyboard.press("Tab")
     fullest = max(range(len(graph["radii"])), key=lambda node: graph["radii"][node])
     assert told(page) == expected(graph, fullest)
-    mark = page.locator("#fig-05-mapper .mark")
+    mark = page.locator("#fig-05-mapper .chosen")
     place = lambda: [int(mark.get_attribute(name)) for name in ("cx", "cy")]
     assert place() == graph["nodes"][fullest]
     for key, axis, sign in [("ArrowUp", 1, -1), ("ArrowDown", 1, 1), ("ArrowLeft", 0, -1), ("ArrowRight", 0, 1)]:
@@ -416,11 +416,11 @@ def test_a_bar_shows_the_filters_along_its_loop(visit):
         np.testing.assert_allclose(drawn(), 255 * np.array(expected) / 63, atol=1)
         assert f"goes through {len(expected)} filters" in status.inner_text()
         assert status.inner_text().startswith(data["panels"][panel]["label"])
-        assert page.locator(f"{figure} .mark[visibility=visible]").count() == 1
+        assert page.locator(f"{figure} .chosen[visibility=visible]").count() == 1
     pictures.first.scroll_into_view_if_needed()
     long = (
         page.locator(f"{figure} svg[role=application]")
-        .first.locator("rect:not(.mark)")
+        .first.locator("rect:not(.chosen)")
         .nth(len(data["panels"][0]["groups"][0]["bars"]))
         .bounding_box()
     )

@@ -28,7 +28,9 @@ from topo.figures.style import (
     texts_and_values,
     wrapped_panels,
 )
-from topo.types import Barcode, Number, PointsLike, Whole
+from topo.types import Barcode, Number, Real, Whole
+
+Cycles = Sequence[Real[np.ndarray, "_landmarks _pixels"]]  # patches along a cycle, for each bar of dimension 1
 
 _NOTED = 6  # the most lengths written beside a group
 _ROW = 0.042  # inches from bar to bar
@@ -91,7 +93,7 @@ def barcodes(
 
 
 def loop_explorer(
-    labelled: Labelled[tuple[Barcode, Sequence[PointsLike]]],
+    labelled: Labelled[tuple[Barcode, Cycles]],
     *,
     max_bars: Whole = 30,
     columns: Whole = 3,
@@ -125,7 +127,7 @@ def loop_explorer(
     return figure
 
 
-def _groups(bars: Barcode, cycles: Sequence[PointsLike], max_bars: Whole, limit: Number) -> list[dict[str, Any]]:
+def _groups(bars: Barcode, cycles: Cycles, max_bars: Whole, limit: Number) -> list[dict[str, Any]]:
     """What bars.js draws of a barcode: a group for each dimension, cycles beside the bars of dimension 1."""
     if len(cycles) > len(bars[1]):
         raise ValueError(f"there are {len(cycles)} cycles for {len(bars[1])} bars of dimension 1")

@@ -1,7 +1,7 @@
 // Barcodes that answer, as topo/figures/barcodes.py describes their data: pointing at a bar of a loop, tapping it or going
 // there by arrow keys shows the filters that the loop goes through.
 (() => {
-  const WIDTH = 400, LEFT = 26, RIGHT = 66, TOP = 16, GAP = 14; // of a panel
+  const WIDTH = 400, LEFT = 26, RIGHT = 92, TOP = 16, GAP = 14; // of a panel
   const { svg, set, html, unpack, pieces, filter } = window.answers;
 
   function panel(data, { label, groups }, name, describedBy, choose) {
@@ -24,7 +24,7 @@
     const axis = data.ticks.map((tick) => `M${place(tick)} ${y - 6}v4`);
     drawn.push(svg("path", { d: `M${LEFT} ${y - 6}H${WIDTH - RIGHT}${axis.join("")}`, class: "axis" }));
     drawn.push(...data.ticks.map((tick) => write(place(tick), y + 10, `${tick}`, "middle")));
-    const mark = svg("rect", { class: "mark", visibility: "hidden" });
+    const mark = svg("rect", { class: "chosen", visibility: "hidden" });
     const picture = svg("svg", { viewBox: `-4 0 ${WIDTH + 8} ${y + 14}` }, ...drawn, mark);
     const title = `${label}. ${name} Arrow keys go from bar to bar.`;
     set(picture, { tabindex: 0, role: "application", "aria-label": title, "aria-describedby": describedBy });

@@ -24,7 +24,7 @@ from topo.types import Number, Points, PointsLike, Row, Rows, Whole
 _WIDTH = 1000  # of the drawing, in its own unit
 _STEPS = LEVELS**2 - 1  # from the lowest to the highest value of a measure
 
-Values = Float64[np.ndarray, "nodes"]
+Values = Float64[np.ndarray, "_nodes"]
 
 
 def explorer(

@@ -73,7 +73,7 @@
 
   window.answers.graph = (data, name, id) => {
     const frames = data.frames.map((frame) => unpacked(frame, data)), several = frames.length > 1;
-    const mark = svg("circle", { class: "mark" });
+    const mark = svg("circle", { class: "chosen" });
     const picture = svg("svg", { viewBox: `-8 -8 ${data.width + 16} ${data.height + 16}` });
     const label = `${name} Arrow keys go from node to node.`;
     set(picture, { tabindex: 0, role: "application", "aria-label": label, "aria-describedby": `${id}-node` });
