@@ -212,9 +212,11 @@ def graph():
 
 
 def drawn_nodes(page, graph, figure="fig-05-mapper"):
-    """What is drawn of each node: its colour, and its middle on the screen. Circles are drawn by size."""
-    found = {(each["cx"], each["cy"]): each for each in page.locator(f"#{figure} circle.node").evaluate_all(NODES)}
-    return [found[tuple(place)] for place in graph["nodes"]]
+    """What is drawn of each node: its colour, and its middle on the screen."""
+    found = page.locator(f"#{figure} circle.node").evaluate_all(NODES)
+    by_size = sorted(range(len(found)), key=lambda node: graph["radii"][node])  # as circles are drawn
+    assert [[each["cx"], each["cy"]] for each in found] == [graph["nodes"][node] for node in by_size]
+    return [each for _, each in sorted(zip(by_size, found), key=lambda pair: pair[0])]
 
 
 def place_of(page, graph, node):
