@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from topo import book, inspection, pretrained, spaces
-from topo.figures.explorer import MIMETYPE
+from topo.figures.style import MIMETYPE
 
 reason = "Playwright is not installed: the pages are not tried in a browser"
 sync_playwright = pytest.importorskip("playwright.sync_api", reason=reason).sync_playwright
@@ -172,44 +172,82 @@ def test_without_scripts_the_code_is_there(browser, html):
     visitor.close()
 
 
-@pytest.fixture(scope="module")
-def graph():
-    """The data of Figure 5.1 as the committed chapter holds it."""
+def answers_of(chapter, figure):
+    """The data of a figure as the committed chapter holds it."""
     (data,) = [
         output["data"][MIMETYPE]
-        for cell in json.loads((book.ROOT / "book" / "05-mnist.ipynb").read_text("utf-8"))["cells"]
-        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == "fig-05-mapper"
+        for cell in json.loads((book.ROOT / "book" / f"{chapter}.ipynb").read_text("utf-8"))["cells"]
+        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == figure
         for output in cell["outputs"]
-        if MIMETYPE in output["data"]
+        if MIMETYPE in output.get("data", {})
     ]
     return json.loads("".join(data))
 
 
-def place_of(page, node):
-    """The middle of a node of Figure 5.1 on the screen."""
-    box = page.locator("#fig-05-mapper circle.node").evaluate_all(NODES)[node]
+def unpacked(text, digits):
+    signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return (np.array([signs.index(sign) for sign in text]).reshape(-1, digits) @ 64 ** np.arange(digits)[::-1]).tolist()
+
+
+def in_pieces(numbers, size):
+    return [numbers[i : i + size] for i in range(0, len(numbers), size)]
+
+
+def shown_by(data, number=0):
+    """A graph of the data: places, radii, shades of gray and values of its nodes."""
+    frame = data["frames"][number]
+    return {
+        "nodes": in_pieces(unpacked(frame["nodes"], 2), 2),
+        "radii": [share * frame["largest"] / 63 for share in unpacked(frame["radii"], 1)],
+        "filters": in_pieces(unpacked(frame["filters"], 1), data["pixels"]),
+        "networks": unpacked(frame["networks"], data["digits"]) if "networks" in frame else None,
+        "values": [
+            [each["base"] + each["step"] * value for value in unpacked(values, each["digits"])]
+            for each, values in zip(data["measures"], frame["values"])
+        ],
+        **{name: data.get(name) for name in ("measures", "of")},
+    }
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Figure 5.1 as the committed chapter has it."""
+    return shown_by(answers_of("05-mnist", "fig-05-mapper"))
+
+
+def drawn_nodes(page, graph, figure="fig-05-mapper"):
+    """What is drawn of each node: its colour, and its middle on the screen."""
+    found = page.locator(f"#{figure} circle.node").evaluate_all(NODES)
+    by_size = sorted(range(len(found)), key=lambda node: graph["radii"][node])  # as circles are drawn
+    assert [[each["cx"], each["cy"]] for each in found] == [graph["nodes"][node] for node in by_size]
+    return [each for _, each in sorted(zip(by_size, found), key=lambda pair: pair[0])]
+
+
+def place_of(page, graph, node):
+    box = drawn_nodes(page, graph)[node]
     return box["x"], box["y"]
 
 
-# circles are drawn by size: back to the order of the data, by their places
-NODES = """circles => {
-  const found = circles.map(each => {
-    const box = each.getBoundingClientRect();
-    return {cx: +each.getAttribute("cx"), cy: +each.getAttribute("cy"), r: +each.getAttribute("r"),
-            fill: each.getAttribute("fill"), x: box.x + box.width / 2, y: box.y + box.height / 2};
-  });
-  const {nodes, radii} = JSON.parse(document.querySelector("script[data-picture=fig-05-mapper]").textContent);
-  return nodes.map(([x, y], i) => found.find(each => each.cx === x && each.cy === y && each.r === radii[i]));
-}"""
+NODES = """circles => circles.map(each => {
+  const box = each.getBoundingClientRect();
+  return {cx: +each.getAttribute("cx"), cy: +each.getAttribute("cy"), fill: each.getAttribute("fill"),
+          x: box.x + box.width / 2, y: box.y + box.height / 2};
+})"""
 
 
-def told(page):
-    return page.locator("#fig-05-mapper [role=status]").inner_text().split("\n")
+def told(page, figure="fig-05-mapper"):
+    return page.locator(f"#{figure} [role=status]").inner_text().split("\n")
 
 
 def expected(graph, node):
-    values = [f"{each['label']}: {each['values'][node]}{each.get('unit', '')}" for each in graph["measures"]]
-    return [values[0], f"from {graph['networks'][node]} of {graph['of']} networks", *values[1:]]
+    numbers = [values[node] for values in graph["values"]]
+    written = [f"{value:,}" if each["step"] == 1 else f"{value:.3g}" for each, value in zip(graph["measures"], numbers)]
+    lines = [f"{each['label']}: {text}{each.get('unit', '')}" for each, text in zip(graph["measures"], written)]
+    return (
+        lines
+        if graph["networks"] is None
+        else [lines[0], f"from {graph['networks'][node]} of {graph['of']} networks", *lines[1:]]
+    )
 
 
 def lonely(graph):
@@ -225,13 +263,13 @@ def test_a_node_that_is_pointed_at_shows_what_is_in_it(visit, graph):
     assert told(page) == ["Point at a node, tap it, or go there by arrow keys."]
     assert page.locator("#fig-05-mapper img").is_hidden() and "ring" in picture.get_attribute("aria-label")
     picture.scroll_into_view_if_needed()
-    page.mouse.move(*place_of(page, node))
+    page.mouse.move(*place_of(page, graph, node))
     assert told(page) == expected(graph, node)
     shown = page.locator("#fig-05-mapper .filter rect:not(.frame)")
     grays = [
         int(re.findall(r"\d+", fill)[0]) for fill in shown.evaluate_all("all => all.map(e => e.getAttribute('fill'))")
     ]
-    np.testing.assert_allclose(grays, [127.5 * (1 + value / 99) for value in graph["filters"][node]], atol=1)
+    np.testing.assert_allclose(grays, [255 * value / 63 for value in graph["filters"][node]], atol=1)
     box = picture.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)  # the hole of the ring
     assert told(page) == expected(graph, node)
@@ -242,7 +280,7 @@ def test_a_node_answers_to_a_finger(browser, html, graph):
     page, node = visitor.new_page(), lonely(graph)
     page.goto((html / "book" / "05-mnist.html").as_uri())
     page.locator("#fig-05-mapper svg").first.scroll_into_view_if_needed()
-    page.touchscreen.tap(*place_of(page, node))
+    page.touchscreen.tap(*place_of(page, graph, node))
     assert told(page) == expected(graph, node)
     visitor.close()
 
@@ -253,7 +291,7 @@ def test_arrow_keys_go_from_node_to_node(visit, graph):
     page.keyboard.press("Tab")
     fullest = max(range(len(graph["radii"])), key=lambda node: graph["radii"][node])
     assert told(page) == expected(graph, fullest)
-    mark = page.locator("#fig-05-mapper .mark")
+    mark = page.locator("#fig-05-mapper .chosen")
     place = lambda: [int(mark.get_attribute(name)) for name in ("cx", "cy")]
     assert place() == graph["nodes"][fullest]
     for key, axis, sign in [("ArrowUp", 1, -1), ("ArrowDown", 1, 1), ("ArrowLeft", 0, -1), ("ArrowRight", 0, 1)]:
@@ -272,21 +310,24 @@ def test_arrow_keys_go_from_node_to_node(visit, graph):
 def test_nodes_are_coloured_by_what_is_chosen(visit, graph):
     page = visit("book/05-mnist")
     select = page.locator("#fig-05-mapper-colours")
-    fills = lambda: [each["fill"] for each in page.locator("#fig-05-mapper circle.node").evaluate_all(NODES)]
+    fills = lambda: [each["fill"] for each in drawn_nodes(page, graph)]
     assert select.locator("option").all_inner_texts() == [measure["label"] for measure in graph["measures"]]
     seen = set()
-    for i, measure in enumerate(graph["measures"]):
+    for i, (measure, values) in enumerate(zip(graph["measures"], graph["values"])):
         select.select_option(str(i))
-        values, colors, drawn = measure["values"], measure["colors"], fills()
+        colors, drawn = measure["colors"], fills()
         ends = {values.index(min(values)): 0, values.index(max(values)): -1}
         if "unit" not in measure:  # angles do not reach both ends of the circle
             for node, end in ends.items():
+                if values[node] != pytest.approx(measure["high" if end else "low"]):
+                    continue  # no node has a single point
                 rgb = [int(colors[end][at : at + 2], 16) for at in (1, 3, 5)]
                 assert [int(number) for number in re.findall(r"\d+", drawn[node])] == rgb
         by_value = dict(zip(values, drawn))
         assert all(by_value[value] == fill for value, fill in zip(values, drawn)) and len(set(drawn)) > 10
         legend = page.locator("#fig-05-mapper .legend").inner_text().split()
-        assert legend == [f"{measure[end]}{measure.get('unit', '')}" for end in ("low", "high")]
+        written = [f"{measure[end]:.3g}" if measure["step"] != 1 else str(measure[end]) for end in ("low", "high")]
+        assert legend == [f"{text}{measure.get('unit', '')}" for text in written]
         seen.add(tuple(drawn))
     assert len(seen) == len(graph["measures"]) >= 4
 
@@ -312,18 +353,107 @@ def test_a_report_of_inspect_answers_too(context, tmp_path):
     page.on("console", lambda said: complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(report.as_uri())
-    assert page.locator("img:visible").count() == 1 == page.locator(".explorer svg[role=application]").count()
+    assert page.locator("img:visible").count() == 0 and page.locator(".explorer svg[role=application]").count() == 2
+    bars, node = page.locator("[role=status]").all()
+    page.locator(".explorer.bars svg[role=application]").focus()
+    page.keyboard.press("Home")
+    assert "bar 1 of dimension 1" in bars.inner_text()
+    assert page.locator(".filters .filter").count() >= 8
     page.locator(".explorer select").focus()
     page.keyboard.press("Tab")
-    assert "points in the node" in page.locator("[role=status]").inner_text()
+    assert "points in the node" in node.inner_text() and "distance to the Klein bottle" in node.inner_text()
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert complaints == [] == accessibility(page)
 
 
+def test_a_slider_goes_through_the_iterations_on_one_scale(visit):
+    data, figure = answers_of("07-learning-gray", "fig-07-first"), "fig-07-first"
+    page = visit("book/07-learning-gray")
+    slider, picture = page.locator(f"#{figure}-slider"), page.locator(f"#{figure} svg[role=application]")
+    assert page.locator(f"#{figure} img").is_visible()  # the picture of all stays
+    labels = [frame["label"] for frame in data["frames"]]
+    assert len(labels) >= 5 and labels[0] == "iteration 0" == page.locator(f"#{figure} output").inner_text()
+    slider.focus()
+    seen = []
+    for i, label in enumerate(labels):
+        graph = shown_by(data, i)
+        assert page.locator(f"#{figure} output").inner_text() == label == slider.get_attribute("aria-valuetext")
+        assert (
+            page.locator(f"#{figure} circle.node").count()
+            == len(graph["nodes"])
+            == len(drawn_nodes(page, graph, figure))
+        )
+        seen.append(page.locator(f"#{figure} .legend").inner_text())
+        page.keyboard.press("ArrowRight")
+    assert len(set(seen)) == 1
+
+    picture.focus()
+    page.keyboard.press("Home")
+    fullest = max(range(len(graph["radii"])), key=lambda node: graph["radii"][node])
+    assert told(page, figure) == expected(graph, fullest)
+    before, (x, y) = shown_by(data, len(labels) - 2), graph["nodes"][fullest]
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    away = [max(0, np.hypot(u - x, v - y) - radius) for (u, v), radius in zip(before["nodes"], before["radii"])]
+    assert told(page, figure) == expected(before, int(np.argmin(away)))  # the node nearest to the place of the last
+    assert page.complaints == [] == accessibility(page)
+
+
+def test_a_bar_shows_the_filters_along_its_loop(visit):
+    data, figure = answers_of("05-mnist", "fig-05-barcodes"), "#fig-05-barcodes"
+    page = visit("book/05-mnist")
+    pictures = page.locator(f"{figure} svg[role=application]")
+    status, shown = page.locator(f"{figure} [role=status]"), page.locator(f"{figure} .filters .filter")
+    assert pictures.count() == 2 and page.locator(f"{figure} img").is_hidden() and shown.count() == 0
+
+    def filters_of(panel, bar):
+        return in_pieces(unpacked(data["panels"][panel]["groups"][1]["cycles"][bar], 1), data["pixels"])
+
+    def drawn():
+        fills = "all => all.map(e => [...e.querySelectorAll('rect:not(.frame)')].map(r => r.getAttribute('fill')))"
+        return [[int(re.findall(r"\d+", fill)[0]) for fill in each] for each in shown.evaluate_all(fills)]
+
+    for panel, keys, bar in [(0, ["Home"], 0), (0, ["Home", "ArrowDown", "ArrowDown", "ArrowUp"], 1), (1, ["End"], -1)]:
+        pictures.nth(panel).focus()
+        for key in keys:
+            page.keyboard.press(key)
+        expected = filters_of(panel, bar)
+        np.testing.assert_allclose(drawn(), 255 * np.array(expected) / 63, atol=1)
+        assert f"goes through {len(expected)} filters" in status.inner_text()
+        assert status.inner_text().startswith(data["panels"][panel]["label"])
+        assert page.locator(f"{figure} .chosen[visibility=visible]").count() == 1
+    pictures.first.scroll_into_view_if_needed()
+    long = (
+        page.locator(f"{figure} svg[role=application]")
+        .first.locator("rect:not(.chosen)")
+        .nth(len(data["panels"][0]["groups"][0]["bars"]))
+        .bounding_box()
+    )
+    page.mouse.move(long["x"] + long["width"] / 2, long["y"] + long["height"] / 2)
+    np.testing.assert_allclose(drawn(), 255 * np.array(filters_of(0, 0)) / 63, atol=1)
+    page.set_viewport_size(PHONE)
+    tops = [each.bounding_box()["y"] for each in pictures.all()]
+    assert tops[1] > tops[0] + 100  # panels stand below one another
+    assert page.complaints == [] == accessibility(page)
+
+
+def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
+    page = visit("book/07-learning-gray")
+    page.set_viewport_size(PHONE)
+    picture = page.locator("#fig-07-second img")
+    declared = picture.evaluate("image => parseFloat(image.style.width || image.getAttribute('width'))")
+    box = picture.locator("xpath=ancestor::div[contains(@class, 'scrolling')]")
+    assert 0.6 * declared < picture.bounding_box()["width"] <= declared
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth") and box.bounding_box()["width"] <= PHONE["width"]
+    box.evaluate("box => box.scrollLeft = 100")
+    assert box.evaluate("box => box.scrollLeft") == 100
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"] and accessibility(page) == []
+
+
 def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
     page = visit("book/05-mnist")
-    button, dialog = page.locator("#fig-05-barcodes .enlarge"), page.locator("dialog.enlarged")
+    button, dialog = page.locator("#fig-05-second-barcodes .enlarge"), page.locator("dialog.enlarged")
     picture = button.locator("img")
     small = picture.bounding_box()["width"]
     assert not dialog.is_visible() and button.get_attribute("title") == "Enlarge"
@@ -338,7 +468,7 @@ def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
     page.keyboard.press("Enter")
     assert dialog.is_visible() and focused() is None and accessibility(page) == []
     page.keyboard.press("Escape")
-    assert not dialog.is_visible() and focused() == "fig-05-barcodes"
+    assert not dialog.is_visible() and focused() == "fig-05-second-barcodes"
     page.set_viewport_size(PHONE)
     assert picture.evaluate("image => image.width / image.height") == pytest.approx(
         picture.evaluate("image => image.naturalWidth / image.naturalHeight"), rel=0.02

@@ -14,8 +14,10 @@ from matplotlib.collections import EllipseCollection, LineCollection, PathCollec
 from PIL import Image
 
 from topo import archive, figures, spaces
+from topo.evidence import Loops
+from topo.figures.packing import packed
 from topo.learning import Judgement
-from topo.mapper import IntervalCover, mapper_graph, node_means, node_sizes
+from topo.mapper import IntervalCover, Lens, mapper_graph, node_means, node_sizes
 from topo.notation import Architecture
 from topo.persistence import lazy_witness_times, maxmin_landmarks
 from topo.recipes import Training
@@ -364,8 +366,10 @@ def test_smallest_graphs(elements, edges):
 def test_mappers_are_mapper_graphs_side_by_side(ring):
     points, graph = ring
     figure = figures.mappers({"one": (graph, points), "two": (graph, points)}, columns=2, smallest=0)
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:-1]] == ["one", "two"]
-    for ax in figure.axes[:-1]:
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes][:2] == ["one", "two"]
+    *panels, bar = figure.axes
+    assert bar.get_xlabel() == "points in the node"
+    for ax in panels:
         assert len(discs_of(ax)[0]) == graph.vcount() and len(patches_of(ax)[0]) <= 8
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.mappers({})
@@ -389,16 +393,15 @@ def test_graphs_side_by_side_have_one_scale_of_colours_and_their_texts_at_one_he
         np.testing.assert_array_equal(discs[2].to_rgba([60])[0], discs[0].cmap(1.0))
         heights = [(ax.title.get_window_extent().y0, ax.get_position().height) for ax in panels]
         np.testing.assert_allclose(heights, heights[:1] * 3, atol=0.5)
-    with pytest.raises(ValueError, match="fullest = 0 must be a whole number, 1 or more"):
-        figures.mapper(whole, points, fullest=0)
 
 
 def test_layers_are_graphs_with_their_bars_on_one_scale(ring):
     points, graph = ring
     longer = {1: np.array([[0.0, 1.5]])}
     figure = figures.layers({name: (graph, points, bars) for name, bars in zip("abc", (CIRCLE_BARS, longer, longer))})
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:-1]][::2] == ["a", "b", "c"]
-    for left, right in zip(figure.axes[:-1:2], figure.axes[1:-1:2]):
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes][:6:2] == ["a", "b", "c"]
+    assert figure.axes[6].get_xlabel() == "points in the node"
+    for left, right in zip(figure.axes[:6:2], figure.axes[1:6:2]):
         assert len(discs_of(left)[0]) <= graph.vcount() and right.get_xlim() == (0, pytest.approx(1.05 * 1.5))
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.layers({})
@@ -432,50 +435,91 @@ def test_bad_arguments_of_mapper(ring):
             figures.mapper(graph, points, **{name: value})
 
 
+def unpacked(text, digits=1):
+    """Whole numbers to base 64, which `figures.packing.packed` wrote."""
+    signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return np.array([signs.index(sign) for sign in text]).reshape(-1, digits) @ 64 ** np.arange(digits)[::-1]
+
+
+def edges_of(text):
+    """Edges as graph.js reads them."""
+    edges, node, at = set(), 0, 0
+    for step in unpacked(text):
+        if step == 0:
+            node = at = node + 1
+        else:
+            at += min(step, 62)
+            if step < 63:
+                edges.add((node, at))
+    return edges
+
+
+def values_of(data, frame=0):
+    return {
+        each["label"]: each["base"] + each["step"] * unpacked(values, each["digits"])
+        for each, values in zip(data["measures"], data["frames"][frame]["values"])
+    }
+
+
+def test_numbers_are_packed_into_digits():
+    numbers = np.random.default_rng(0).integers(0, 64**2, 50)
+    np.testing.assert_array_equal(unpacked(packed(numbers, 2), 2), numbers)
+    for wrong in (64, -1):
+        with pytest.raises(ValueError, match="do not fit 1 digits"):
+            packed([wrong], 1)
+
+
 def test_an_explorer_is_the_picture_of_mapper_and_holds_what_it_shows(ring):
     points, graph = ring
-    networks, distances = np.arange(700) // 100, np.linspace(1, 2, 700)
-    explorer = figures.explorer(graph, points, smallest=0, thumbnails=8, networks=networks, distances=distances)
-    assert explorer.png() == figures.mapper(graph, points, smallest=0, thumbnails=8).png()
+    networks, distances, bright = np.arange(700) // 100, np.linspace(1, 2, 700), points[:, 0]
+    style = {"smallest": 0, "thumbnails": 8}
+    explorer = figures.explorer(
+        graph, points, networks=networks, distances=distances, measures={"first pixel": bright}, **style
+    )
+    mapper = figures.mapper(graph, points, **style)
+    assert explorer.png() == mapper.png() and mapper._repr_mimebundle_() == {}
     ((mimetype, text),) = explorer._repr_mimebundle_().items()
     data = json.loads(text)
-    assert mimetype == "application/vnd.topo.graph" and len(text) < 150_000 and data == explorer.data
-    assert data["note"] == ""
-    positions, radii, _ = discs_of(figures.mapper(graph, points, smallest=0, thumbnails=8).axes[0])
+    assert mimetype == "application/vnd.topo.answers" and len(text) < 50_000 and data == explorer.answers
+    (frame,) = data["frames"]
+    assert data["kind"] == "graph" and frame["note"] == "" and "stays" not in data
+    positions, radii, _ = discs_of(mapper.axes[0])
     order = np.argsort(node_sizes(graph), kind="stable")
-    placed = np.array(data["nodes"])[order] * [1, -1]
+    placed = unpacked(frame["nodes"], 2).reshape(-1, 2)[order] * [1, -1]
     unit = np.ptp(placed[:, 0]) / np.ptp(positions[:, 0])
-    np.testing.assert_allclose(np.array(data["radii"])[order], radii * unit, atol=0.12)
+    drawn = unpacked(frame["radii"])[order] * frame["largest"] / 63
+    np.testing.assert_allclose(drawn, radii * unit, atol=0.02 * radii.max() * unit)
     np.testing.assert_allclose(placed - placed[0], (positions - positions[0]) * unit, atol=1.5)
-    assert {(i, j) for i, others in enumerate(data["neighbors"]) for j in others} == {
-        (min(edge), max(edge)) for edge in graph.get_edgelist()
-    }
-    assert len(data["anchors"]) == len(data["beside"]) == len(data["thumbnails"]) > 4
+    assert edges_of(frame["neighbors"]) == {(min(edge), max(edge)) for edge in graph.get_edgelist()}
+    beside = [len(frame[name]) / digits for name, digits in (("anchors", 3), ("beside", 4), ("thumbnails", 9))]
+    assert len(set(beside)) == 1 and beside[0] > 4
 
     elements = graph.vs["node_elements"]
-    assert data["networks"] == [len(set(networks[rows])) for rows in elements] and data["of"] == 7
-    by_label = {measure["label"].split(",")[0]: measure for measure in data["measures"]}
-    assert by_label["points in the node"]["values"] == [len(rows) for rows in elements]
+    assert unpacked(frame["networks"], data["digits"]).tolist() == [len(set(networks[rows])) for rows in elements]
+    assert data["of"] == 7
+    by_label = {label.split(",")[0]: values for label, values in values_of(data).items()}
+    assert by_label["points in the node"].tolist() == [len(rows) for rows in elements]
     for label, row in {
         "distance to the k-th neighbour": distances,
         "distance to the primary circle": spaces.distance_to(points, spaces.primary_circle(np.arange(0, 6.3, 0.01))),
+        "first pixel": bright,
     }.items():
-        values = by_label[label]["values"]
-        np.testing.assert_allclose(values, [row[rows].mean() for rows in elements], rtol=0.01)
-        assert (by_label[label]["low"], by_label[label]["high"]) == (min(values), max(values))
+        np.testing.assert_allclose(by_label[label], [row[rows].mean() for rows in elements], atol=0.002)
     means = np.array([points[rows].mean(axis=0) for rows in elements])
-    np.testing.assert_allclose(np.array(data["filters"]), 99 * means / np.abs(means).max(1, keepdims=True), atol=0.51)
-    turned = np.radians(by_label["angle on the primary circle"]["values"]) - spaces.primary_angle(means)
+    shades = 2 * unpacked(frame["filters"]).reshape(-1, 9) / 63 - 1
+    np.testing.assert_allclose(shades, means / np.abs(means).max(1, keepdims=True), atol=0.016)
+    turned = np.radians(by_label["angle on the primary circle"]) - spaces.primary_angle(means)
     assert np.cos(turned).min() > np.cos(np.radians(1))
 
 
 def test_an_explorer_shows_the_components_of_mapper_and_needs_square_patches(ring):
     points, graph = ring
     lonely = graph_of([*graph.vs["node_elements"], [0]], graph.get_edgelist())
-    data = figures.explorer(lonely, points, smallest=0.02).data
-    assert data["note"].startswith("not drawn: ") and len(data["nodes"]) <= graph.vcount()
-    assert len(data["filters"]) == len(data["nodes"]) and "networks" not in data
-    large = figures.explorer(graph, np.random.default_rng(0).normal(size=(700, 25))).data
+    data = figures.explorer(lonely, points, smallest=0.02).answers
+    (frame,) = data["frames"]
+    assert frame["note"].startswith("not drawn: ") and len(frame["nodes"]) / 4 <= graph.vcount()
+    assert len(frame["filters"]) / 9 == len(frame["nodes"]) / 4 and "networks" not in frame
+    large = figures.explorer(graph, np.random.default_rng(0).normal(size=(700, 25))).answers
     assert [measure["label"] for measure in large["measures"]] == ["points in the node"]
     with pytest.raises(ValueError, match="no square patches"):
         figures.explorer(graph, points[:, :8], thumbnails=0)
@@ -483,14 +527,76 @@ def test_an_explorer_shows_the_components_of_mapper_and_needs_square_patches(rin
         figures.explorer(graph, points, distances=np.ones(699))
     with pytest.raises(ValueError, match="1 networks for 700 points"):
         figures.explorer(graph, points, networks=[0])
+    with pytest.raises(ValueError, match="2 values of 'depth' for 700 points"):
+        figures.explorer(graph, points, measures={"depth": [0, 1]})
+
+
+def test_steps_to_far_neighbours_take_several_digits():
+    points = spaces.primary_circle(np.linspace(0, 6, 300))
+    far = {(0, 62), (0, 63), (0, 124), (1, 63), (1, 299), (7, 8)}
+    graph = graph_of([[i] for i in range(300)], sorted(far))
+    (frame,) = figures.explorer(graph, points, smallest=0, thumbnails=0).answers["frames"]
+    assert edges_of(frame["neighbors"]) == far
+
+
+def test_explorers_are_the_picture_of_mappers_and_hold_all_graphs_on_one_scale(ring):
+    points, graph = ring
+    half = points[:, :] / 2
+    lens = Lens().fit(points).transform
+    labelled = {"one": (graph, points), "two": (mapper_graph(half, 6, 2, lens=lens), half)}
+    style = {"columns": 2, "smallest": 0, "layout": lens}
+    explorer, plain = figures.explorers(labelled, **style), figures.mappers(labelled, **style)
+    assert explorer.png() == plain.png()
+    data = explorer.answers
+    assert data["stays"] and [frame["label"] for frame in data["frames"]] == ["one", "two"]
+    first, second = (unpacked(frame["nodes"], 2).reshape(-1, 2) for frame in data["frames"])
+    (positions, radii, counts), (others, _, more) = (discs_of(ax) for ax in plain.axes[:2])
+    unit = np.ptp(first[:, 0]) / np.ptp(positions[:, 0])
+    np.testing.assert_allclose(np.ptp(second, axis=0), np.ptp(others, axis=0) * unit, atol=2)
+    assert plain.axes[0].get_xlim() == plain.axes[1].get_xlim() and np.ptp(second) < 0.7 * np.ptp(first)
+    norms = {(each.norm.vmin, each.norm.vmax) for ax in plain.axes[:2] for each in collections(ax, EllipseCollection)}
+    assert norms == {(1, max(counts.max(), more.max()))}
+    assert all(len(values) == len(first) for values in values_of(data).values())
+    assert all(len(values) == len(second) for values in values_of(data, 1).values())
+    with pytest.raises(ValueError, match="no square patches"):
+        figures.explorers({"one": (graph, points[:, :8])}, thumbnails=0)
+
+
+def test_a_node_that_stands_alone_is_not_the_bluest():
+    ax = figures.mapper(graph_of([range(600)], []), spaces.primary_circle(np.linspace(0, 6, 600)), thumbnails=0).axes[0]
+    (discs,) = collections(ax, EllipseCollection)
+    assert discs.norm(600) == 1
 
 
 def test_the_data_of_an_explorer_ends_no_script(ring):
     explorer = figures.explorer(ring[1], ring[0])
-    explorer.data["note"] = "</script><b>"
+    explorer.answers["frames"][0]["note"] = "</script><b>"
     embedded = explorer.embedded("fig-1")
     assert embedded.count("</script>") == 1 and 'data-picture="fig-1"' in embedded
-    assert json.loads(embedded.split(">", 1)[1].removesuffix("</script>"))["note"] == "</script><b>"
+    data = json.loads(embedded.split(">", 1)[1].removesuffix("</script>"))
+    assert data["frames"][0]["note"] == "</script><b>"
+
+
+def test_a_loop_explorer_is_the_picture_of_barcodes_and_holds_the_filters_along_each_loop(ring):
+    points, _ = ring
+    loops = Loops(landmarks=30)
+    bars, cycles = loops.barcode(points), [points[rows] for rows in loops.cycles(points)]
+    explorer = figures.loop_explorer({"ring": (bars, cycles), "none": (CIRCLE_BARS, [])})
+    assert explorer.png() == figures.barcodes({"ring": bars, "none": CIRCLE_BARS}).png()
+    data = explorer.answers
+    assert data["kind"] == "bars" and data["pixels"] == 9 and data["ticks"][0] == 0
+    ring_panel, none = data["panels"]
+    for group, dimension in zip(ring_panel["groups"], (0, 1)):
+        shown = np.array([[birth, np.inf if death is None else death] for birth, death in group["bars"]])
+        np.testing.assert_allclose(shown, bars[dimension][:30], rtol=1e-3)
+    told = ring_panel["groups"][1]["cycles"]
+    assert len(told) == len(bars[1]) and none["groups"][1]["cycles"] == [None] * len(CIRCLE_BARS[1])
+    shades = 2 * unpacked(told[0]).reshape(-1, 9) / 63 - 1
+    np.testing.assert_allclose(shades, cycles[0] / np.abs(cycles[0]).max(1, keepdims=True), atol=0.016)
+    with pytest.raises(ValueError, match="cycles for 0 bars"):
+        figures.loop_explorer({"none": ({0: bars[0], 1: np.zeros((0, 2))}, cycles)})
+    with pytest.raises(ValueError, match="no square patches"):
+        figures.loop_explorer({"ring": (bars, [points[:3, :8]])})
 
 
 # Clouds

@@ -5,6 +5,7 @@ import pytest
 
 from topo import archive, density, evidence, filters, learning, persistence, spaces
 from topo.evidence import Loops
+from topo.mapper import Lens, mapper_graph
 
 
 def networks_on(circle, seed, count=6, each=80, noise=0.1):
@@ -54,10 +55,17 @@ def test_the_clouds_of_an_archive_are_its_filters_network_by_network():
 def test_cores_and_graphs_are_of_all_networks_together(clouds):
     cores = learning.dense_cores(clouds, 20, 0.5)
     np.testing.assert_array_equal(cores[100], density.densest(np.concatenate(clouds[100]), 20, 0.5))
-    graphs = learning.graphs({1000: cores[100]}, 10, 2)
-    ((graph, core),) = graphs.values()
-    assert list(graphs) == ["iteration 1,000"] and core is cores[100]
-    assert max(rows.max() for rows in graph.vs["node_elements"]) < len(core)
+    turned = cores[100] @ np.linalg.qr(np.random.default_rng(0).normal(size=(9, 9)))[0]
+    graphs, lens = learning.graphs({1000: cores[100], 2000: turned}, 10, 2)
+    assert list(graphs) == ["iteration 1,000", "iteration 2,000"] and graphs["iteration 1,000"][1] is cores[100]
+    axes = Lens().fit(np.concatenate([cores[100], turned]))
+    np.testing.assert_allclose(lens(turned), axes.transform(turned))
+    for (graph, core), expected in zip(graphs.values(), (cores[100], turned)):
+        alone = mapper_graph(expected, 10, 2, lens=axes.transform(expected))
+        assert [rows.tolist() for rows in graph.vs["node_elements"]] == [
+            rows.tolist() for rows in alone.vs["node_elements"]
+        ]
+        assert core is expected
 
 
 def test_halves_confirm_a_loop_when_it_is_there_and_only_then(clouds):

@@ -14,6 +14,7 @@ from topo.persistence import (
     LazyWitnessPersistence,
     bar_lengths,
     lazy_witness_barcode,
+    lazy_witness_cycles,
     lazy_witness_times,
     maxmin_landmarks,
 )
@@ -405,3 +406,73 @@ def test_a_number_of_landmarks_stands_for_the_maxmin_ones():
     for wrong, error in ((301, ValueError), (0, ValueError), (2.5, TypeError)):
         with refused(error, match="n_landmarks"):
             persistence.lazy_witness_barcode(points, wrong)
+
+
+# --- Cycles -------------------------------------------------------------------------------------------------
+
+
+def turns(around):
+    """How many times a closed path in the plane goes around the origin."""
+    angles = np.arctan2(around[:, 1], around[:, 0])
+    return round(np.diff(np.unwrap(np.append(angles, angles[0]))).sum() / (2 * np.pi))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_cycle_of_a_noisy_circle_goes_around_it_once(seed):
+    points = spaces.sample_circle(500, seed=seed, noise=0.1)
+    cycles, bars = lazy_witness_cycles(points, 40), lazy_witness_barcode(points, 40)[1]
+    assert len(cycles) == len(bars) and bars[0, 1] - bars[0, 0] > 3 * (bars[1, 1] - bars[1, 0])
+    assert abs(turns(points[cycles[0]])) == 1 and len(cycles[0]) >= 10
+    assert all(turns(points[cycle]) == 0 for cycle, (birth, death) in zip(cycles[1:], bars[1:]) if death < bars[0, 1])
+
+
+def test_each_loop_of_an_eight_has_its_own_cycle():
+    circles = [spaces.sample_circle(400, seed=i, noise=0.05) + [2 * i - 1, 0] for i in range(2)]
+    points = np.concatenate(circles)
+    around = [[abs(turns(points[cycle] - [x, 0])) for x in (-1, 1)] for cycle in lazy_witness_cycles(points, 60)[:2]]
+    assert sorted(around) == [[0, 1], [1, 0]]
+
+
+def in_span(columns, target):
+    """Whether a set is a sum modulo 2 of other sets, all of whole numbers as bits."""
+    pivots = {}
+    for column in columns:
+        while column and (top := column.bit_length()) in pivots:
+            column ^= pivots[top]
+        if column:
+            pivots[column.bit_length()] = column
+    while target and (top := target.bit_length()) in pivots:
+        target ^= pivots[top]
+    return not target
+
+
+@pytest.mark.parametrize("points", [cloud(120, 3), cloud(120, 2, 1), lattice(8)])
+@pytest.mark.parametrize("nu", [0, 1, 2])
+def test_a_cycle_closes_when_its_bar_is_born_and_is_not_filled_before_the_bar_ends(points, nu):
+    rows = maxmin_landmarks(points, 18)
+    times, bars = lazy_witness_times(points, rows, nu), lazy_witness_barcode(points, rows, nu)[1]
+    cycles = lazy_witness_cycles(points, rows, nu)
+    assert len(cycles) == len(bars) > 0
+    where = {row: i for i, row in enumerate(rows)}
+    numbers = {pair: i for i, pair in enumerate(combinations(range(18), 2))}
+    bits = lambda pairs: sum(1 << numbers[min(pair), max(pair)] for pair in pairs)
+    for cycle, (birth, death) in zip(cycles, bars):
+        assert len(set(cycle)) == len(cycle) >= 4  # a triangle is filled at once
+        path = [where[row] for row in cycle]
+        edges = list(zip(path, [*path[1:], path[0]]))
+        assert max(times[edge] for edge in edges) == birth
+        filled = [
+            bits(combinations(triple, 2))
+            for triple in combinations(range(18), 3)
+            if max(times[pair] for pair in combinations(triple, 2)) < death
+        ]
+        assert not in_span(filled, bits(edges))
+
+
+def test_cycles_are_those_of_the_landmarks_in_any_dimension_and_refuse_bad_input():
+    assert lazy_witness_cycles(cloud(30, 2), 2) == []
+    points = spaces.sample_circle(300, seed=0, noise=0.05)
+    rows = maxmin_landmarks(points, 25)
+    assert all(np.isin(cycle, rows).all() for cycle in lazy_witness_cycles(points, rows))
+    with pytest.raises(ValueError, match="n_landmarks"):
+        lazy_witness_cycles(points, 301)

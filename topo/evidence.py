@@ -17,7 +17,7 @@ from topo.checks import as_points, check_fraction, check_number, check_whole
 from topo.density import densest, kept_count, kth_neighbor_distance
 from topo.filters import normalize
 from topo.neighbors import merge_peaks
-from topo.persistence import bar_lengths, lazy_witness_barcode, maxmin_landmarks
+from topo.persistence import bar_lengths, lazy_witness_barcode, lazy_witness_cycles, maxmin_landmarks
 from topo.types import Barcode, CloudsLike, Number, Points, PointsLike, Real, Row, Rows, Seed, Whole
 
 PAPER_POINTS = 6400  # first-layer filters of a hundred networks of 64, which the paper's k = 200 is meant for
@@ -104,9 +104,18 @@ class Loops:
 
         first: row of the first landmark, from which `topo.persistence.maxmin_landmarks` chooses the others.
         """
+        return lazy_witness_barcode(points, *self._landmarks(points, first))
+
+    def cycles(self, points: PointsLike, first: Whole = 0) -> list[Int64[np.ndarray, "_cycle"]]:
+        """Where the loop of each bar of dimension 1 of `barcode` runs, as rows of the points along a cycle.
+
+        `topo.persistence.lazy_witness_cycles` says which cycle, and raises the errors; first: as for `barcode`.
+        """
+        return lazy_witness_cycles(points, *self._landmarks(points, first))
+
+    def _landmarks(self, points: PointsLike, first: Whole) -> tuple[Int64[np.ndarray, "landmarks"], Whole]:
         landmarks = min(self.landmarks, len(points))
-        rows = maxmin_landmarks(points, landmarks, first)
-        return lazy_witness_barcode(points, rows, min(self.nu, landmarks))
+        return maxmin_landmarks(points, landmarks, first), min(self.nu, landmarks)
 
     def _bars(self, cloud: PointsLike | Barcode) -> Barcode:
         return cloud if isinstance(cloud, dict) else self.barcode(cloud)

@@ -9,21 +9,20 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from html import escape
-from math import ceil
+from math import ceil, isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from igraph import Graph
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 
 from topo import figures, spaces
 from topo.checks import check_fraction, check_whole, shown, spreadsheet_cell
 from topo.claims import SURE, holm
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, scaled_k
-from topo.figures.explorer import SCRIPT, STYLE
-from topo.figures.style import shown_size
+from topo.figures.style import SCRIPTS, STYLE, shown_size
 from topo.files import check_folder, write_atomically
 from topo.filters import normalize
 from topo.mapper import graph_summary, mapper_graph
@@ -57,13 +56,15 @@ class Finding(NamedTuple):
     """What `inspect` found in one layer.
 
     row: {column: value} of COLUMNS, without what does not apply; core: its dense core; barcode, graph: the barcode and
-    the Mapper graph of the core. The last three are None where the layer is skipped, and row["skipped"] says why.
+    the Mapper graph of the core; cycles: where the loop of each bar runs, as `topo.evidence.Loops.cycles` has it. Core,
+    barcode and graph are None where the layer is skipped, and row["skipped"] says why.
     """
 
     row: dict[str, Any]
     core: Points | None = None
     barcode: Barcode | None = None
     graph: Graph | None = None
+    cycles: Sequence[Int64[np.ndarray, "_cycle"]] = ()
 
 
 def scale(filters: Whole, k: Whole = 100, p: Number = 0.1) -> tuple[int, Number]:
@@ -201,7 +202,7 @@ def _look(
         row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(by_chance[name], 3)}
     if not count and p_value <= SURE:
         row["note"] = _STANDS_OUT.format(least=loops.least)
-    return Finding(row, core, bars, graph)
+    return Finding(row, core, bars, graph, loops.cycles(core))
 
 
 def _different(points: Points) -> int:
@@ -221,6 +222,9 @@ def _chance(value: float, null: Sequence[float]) -> float:
 
 def _random_filters(n: int, dim: int, seed: int) -> Float32[np.ndarray, "n dim"]:
     return normalize(np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32))
+
+
+_SPOKEN = {"circle": "primary circle", "klein_bottle": "Klein bottle"}
 
 
 @lru_cache
@@ -358,13 +362,21 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
             text += f", to the Klein bottle {row['to_klein_bottle']} ({row['random_to_klein_bottle']})"
         if "note" in row:
             text += f". {row['note'].capitalize()}"
-        graph_id = f"graph-{len(sections) + 1}"
-        explorer, bars = figures.explorer(finding.graph, finding.core, thumbnails=16), figures.Figure((5, 4.2))
-        figures.barcode(finding.barcode, ax=bars.subplots())
+        through = [finding.core[cycle] for cycle in finding.cycles]
+        distances = {
+            f"distance to the {_SPOKEN[name]}": spaces.distance_to(finding.core, space)
+            for name, space in _spaces(isqrt(finding.core.shape[1])).items()
+        }
+        drawn = {
+            f"Barcode: {loops}.": figures.loop_explorer({"dense core": (finding.barcode, through)}),
+            f"{graph}.": figures.explorer(finding.graph, finding.core, thumbnails=16, measures=distances),
+        }
+        pictures = ""
+        for i, (alt, figure) in enumerate(drawn.items()):
+            place = f"picture-{len(sections) + 1}-{i + 1}"
+            pictures += f'<div id="{place}">{_image(figure, alt)}</div>\n{figure.embedded(place)}'
         sections.append(
-            f"<h2>{escape(shown(row['layer']))}</h2>\n<p>{escape(text)}.</p>\n"
-            f'<div class="layer">{_image(bars, f"Barcode: {loops}.")}'
-            f'<div id="{graph_id}">{_image(explorer, f"{graph}.")}</div></div>\n{explorer.embedded(graph_id)}'
+            f'<h2>{escape(shown(row["layer"]))}</h2>\n<p>{escape(text)}.</p>\n<div class="layer">{pictures}</div>'
         )
     note = f"<p>{escape(weights.note)}.</p>" if weights.note else ""
     missing = f"<p>Missing from the file: {escape(shown(', '.join(weights.missing)))}.</p>" if weights.missing else ""
@@ -379,5 +391,6 @@ def _page(weights: Weights, findings: Sequence[Finding]) -> str:
         f"{about}\n{missing}"
         + (f"<p>Not looked at:</p><ul>{others}</ul>" if others else "")
         + "\n".join(sections)
-        + f"\n<script>{SCRIPT.read_text('utf-8')}</script>\n</html>\n"
+        + "".join(f"\n<script>{script.read_text('utf-8')}</script>" for script in SCRIPTS)
+        + "\n</html>\n"
     )

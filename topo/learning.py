@@ -14,7 +14,7 @@ from topo import spaces
 from topo.archive import Archive
 from topo.density import densest
 from topo.evidence import STANDARD, Loops, density_clusters, over_networks, peak_means, scaled_k
-from topo.mapper import mapper_graph
+from topo.mapper import Lens, mapper_graph
 from topo.persistence import bar_lengths
 from topo.types import Clouds, CloudsLike, Number, Points, Whole
 
@@ -45,12 +45,20 @@ def dense_cores(clouds: Mapping[int, Clouds], k: Whole, p: Number) -> Cores:
     return {t: densest(np.concatenate(each), k, p) for t, each in clouds.items()}
 
 
-def graphs(cores: Cores, resolution: Whole = 30, gain: Number = 3) -> dict[str, tuple[Graph, Points]]:
-    """Mapper graphs for `topo.figures.mappers`: {"iteration 1,000": (graph, core)}.
+def graphs(
+    cores: Cores, resolution: Whole = 30, gain: Number = 3
+) -> tuple[dict[str, tuple[Graph, Points]], Callable[[Points], Float64[np.ndarray, "_points 2"]]]:
+    """Mapper graphs through one lens, for `topo.figures.explorers`, and the lens, for its layout.
+
+    The lens is the coordinates along the first two principal axes of all the cores together. What lies at one place at
+    two times is alike, as far as two axes tell, and nothing turns that the points do not turn.
 
     cores: of `dense_cores`; resolution, gain: as for `topo.mapper.mapper_graph`, which raises the errors.
+    Returns {"iteration 1,000": (graph, core)}, and the function of the points that is the lens.
     """
-    return {f"iteration {t:,}": (mapper_graph(core, resolution, gain), core) for t, core in cores.items()}
+    lens = Lens().fit(np.concatenate(list(cores.values()))).transform
+    drawn = {t: mapper_graph(core, resolution, gain, lens=lens) for t, core in cores.items()}
+    return {f"iteration {t:,}": (graph, cores[t]) for t, graph in drawn.items()}, lens
 
 
 class Judgement(NamedTuple):

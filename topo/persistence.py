@@ -12,6 +12,8 @@ from gph import ripser_parallel
 from gtda.homology import VietorisRipsPersistence
 from jaxtyping import Float, Float64, Int64, Integer
 from numba import config
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin
 
@@ -115,12 +117,53 @@ def lazy_witness_barcode(
     Raises TypeError or ValueError for a number outside its range, and as `lazy_witness_times` does.
     """
     check_whole(max_dimension, "max_dimension", 0)
-    several = np.asarray(landmarks).ndim > 0
-    rows = cast(Rows, landmarks) if several else maxmin_landmarks(points, cast(Whole, landmarks))
+    rows = _chosen(points, landmarks)
     times, ranks = np.unique(lazy_witness_times(points, rows, nu), return_inverse=True)
     ranks = ranks.reshape(len(rows), -1)
     diagrams = ripser_parallel(ranks, maxdim=max_dimension, metric="precomputed", n_threads=n_threads)["dgms"]
     return {dimension: _sorted_bars(_bars(diagram, times)) for dimension, diagram in enumerate(diagrams)}
+
+
+def lazy_witness_cycles(
+    points: PointsLike, landmarks: Whole | Rows, nu: Whole = 1, n_threads: int = 1
+) -> list[Int64[np.ndarray, "_cycle"]]:
+    """A cycle of landmarks for each bar of dimension 1: where its loop runs.
+
+    A bar is born when an edge closes a cycle. The cycle given is the shortest one, by the distances between its
+    landmarks, of that edge and of edges that came before it. It is not filled before its bar ends. It may be filled
+    later, as the edges before may have taken it around another hole, too.
+    Edges of the same time come one after the other here, those between earlier landmarks first.
+
+    Arguments and errors as for `lazy_witness_barcode`.
+    Returns, in the order of that function's bars of dimension 1, rows of `points` along the cycle; the last of them is
+    joined to the first.
+    """
+    points = as_points(points)
+    rows = np.asarray(_chosen(points, landmarks))
+    times = lazy_witness_times(points, rows, nu)
+    low, high = np.triu_indices(len(rows), 1)
+    order = np.argsort(times[low, high], kind="stable")
+    low, high = low[order], high[order]  # of the edges, as they come
+    ranks = np.zeros(times.shape, np.int64)
+    ranks[low, high] = ranks[high, low] = np.arange(1, len(order) + 1)
+    diagram = ripser_parallel(ranks, maxdim=1, metric="precomputed", n_threads=n_threads)["dgms"][1]
+    bars = _bars(diagram, np.append(0, times[low, high]))
+    lengths = np.linalg.norm(points[rows[low]] - points[rows[high]], axis=1)
+    cycles = []
+    for born in diagram[_lasting(bars), 0].astype(int) - 1:
+        before = csr_array((lengths[:born], (low[:born], high[:born])), times.shape)
+        came_from = dijkstra(before, directed=False, indices=low[born], return_predecessors=True)[1]
+        cycle = [high[born]]
+        while cycle[-1] != low[born]:
+            cycle.append(came_from[cycle[-1]])
+        cycles.append(rows[cycle].astype(np.int64))
+    return cycles
+
+
+def _chosen(points: PointsLike, landmarks: Whole | Rows) -> Rows:
+    """Rows of landmarks as they are given, or as many as are asked for."""
+    several = np.asarray(landmarks).ndim > 0
+    return cast(Rows, landmarks) if several else maxmin_landmarks(points, cast(Whole, landmarks))
 
 
 def _bars(diagram: Float[np.ndarray, "bars 2"], times: Float64[np.ndarray, "times"]) -> Float64[np.ndarray, "bars 2"]:
@@ -129,8 +172,14 @@ def _bars(diagram: Float[np.ndarray, "bars 2"], times: Float64[np.ndarray, "time
 
 
 def _sorted_bars(bars: Float64[np.ndarray, "bars 2"]) -> Float64[np.ndarray, "kept 2"]:
-    bars = bars[bars[:, 1] > bars[:, 0]]
-    return bars[np.lexsort((bars[:, 0], bars[:, 0] - bars[:, 1]))]
+    return bars[_lasting(bars)]
+
+
+def _lasting(bars: Float64[np.ndarray, "bars 2"]) -> Int64[np.ndarray, "kept"]:
+    """Which bars have a length, the longest first."""
+    kept = np.flatnonzero(bars[:, 1] > bars[:, 0])
+    births, deaths = bars[kept].T
+    return kept[np.lexsort((births, births - deaths))]
 
 
 class LazyWitnessPersistence(BaseEstimator, TransformerMixin):

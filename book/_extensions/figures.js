@@ -1,4 +1,4 @@
-// Figures and tables: a picture is enlarged by a click, and what is wider than the page can be scrolled by keyboard.
+// Figures and tables: a picture is enlarged by a click, and what is wider than the page scrolls in a box of its own.
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("div.output.text_html")) {
     if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
@@ -15,7 +15,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // not those of a slider, which hides and shows them itself, nor those that a graph has taken the place of
   for (const image of document.querySelectorAll("figure img")) {
-    if (image.closest("[hidden], figure:has(input)")) continue;
+    if (image.closest("[hidden], figure:has(> div > input)")) continue;
     let opener = image.closest("a"); // Sphinx links to a picture that it shows in another size
     if (!opener) {
       opener = document.createElement("button");
@@ -23,6 +23,11 @@ document.addEventListener("DOMContentLoaded", () => {
       image.before(opener);
       opener.append(image);
     } else if (opener.href !== image.src) continue;
+    const box = document.createElement("div");
+    box.className = "scrolling";
+    box.style.setProperty("--width", image.style.width || `${image.getAttribute("width")}px`);
+    opener.before(box);
+    box.append(opener);
     [opener.className, opener.title] = ["enlarge", "Enlarge"];
     opener.setAttribute("aria-haspopup", "dialog");
     opener.addEventListener("click", (event) => {

@@ -15,8 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 HERE, FIGURES = Path(__file__).parent, Path(find_spec("topo").submodule_search_locations[0]) / "figures"
-FILES = (HERE / "page.css", HERE / "code.js", FIGURES / "graph.css", FIGURES / "graph.js", HERE / "figures.js")
-GRAPH = "application/vnd.topo.graph"  # topo.figures.explorer.MIMETYPE, whose import would take a second
+ANSWERING = [FIGURES / name for name in ("answers.css", "answers.js", "graph.js", "bars.js")]
+FILES = (HERE / "page.css", HERE / "code.js", *ANSWERING, HERE / "figures.js")
+ANSWERS = "application/vnd.topo.answers"  # topo.figures.style.MIMETYPE, whose import would take a second
 
 _ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
 _QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", re.DOTALL)
@@ -44,7 +45,7 @@ def setup(app):
     app.connect("config-inited", _offer)
     app.connect("builder-inited", _provide)
     app.connect("html-page-context", _describe)
-    app.connect("html-page-context", _add_graphs)
+    app.connect("html-page-context", _add_answers)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -84,17 +85,17 @@ def _describe(app, pagename, templatename, context, doctree):
         context["metatags"] = f'{context.get("metatags", "")}<meta name="description" content="{escape(words)}" />'
 
 
-def _add_graphs(app, pagename, templatename, context, doctree):
-    """Put the data of graphs that answer, which a notebook's figures hold, where graph.js looks for them."""
+def _add_answers(app, pagename, templatename, context, doctree):
+    """Put the data of pictures that answer, which a notebook's figures hold, where answers.js looks for them."""
     source = Path(app.env.doc2path(pagename)) if doctree is not None else None
     if source is None or source.suffix != ".ipynb":
         return
     for cell in json.loads(source.read_text("utf-8"))["cells"]:
         name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
         for output in cell.get("outputs", ()):
-            if name and GRAPH in output.get("data", {}):
-                data = "".join(output["data"][GRAPH]).replace("<", "\\u003c")
-                script = f'<script type="application/json" class="mapper-graph" data-picture="{name}">{data}</script>'
+            if name and ANSWERS in output.get("data", {}):
+                data = "".join(output["data"][ANSWERS]).replace("<", "\\u003c")
+                script = f'<script type="application/json" class="answers" data-picture="{name}">{data}</script>'
                 context["body"] += script
 
 

@@ -5,9 +5,9 @@ Knows arrays, barcodes and graphs; must not know where they come from, nor compu
 
 # Every function that draws one picture takes `ax`, the matplotlib Axes to draw on, and makes a Figure of its own where
 # `ax` is None. Every one returns the Figure. The function `barcodes` hides the module of the same name here.
-from topo.figures.barcodes import barcode, barcodes
+from topo.figures.barcodes import barcode, barcodes, loop_explorer
 from topo.figures.clouds import angle_pairs, cloud, complex_at, complexes, cover, klein_squares, plane, planes
-from topo.figures.explorer import Explorer, explorer
+from topo.figures.explorer import explorer, explorers
 from topo.figures.graphs import layers, mapper, mappers
 from topo.figures.numbers import (
     agreement,
@@ -71,14 +71,15 @@ __all__ = [
     "use_style",
     "barcode",
     "barcodes",
+    "loop_explorer",
     "circle_of_patches",
     "klein_square",
     "patch",
     "patch_row",
     "rings",
     "three_circles",
-    "Explorer",
     "explorer",
+    "explorers",
     "layers",
     "mapper",
     "mappers",

@@ -4,15 +4,18 @@ Knows births and deaths by dimension; must not know how they were computed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import floor, log10
+from math import floor, isqrt, log10
+from typing import Any
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
 
-from topo.checks import check_whole
+from topo.checks import as_points, check_whole
+from topo.figures.packing import gray_levels, packed
 from topo.figures.style import (
     FAINT,
     INK,
@@ -25,7 +28,9 @@ from topo.figures.style import (
     texts_and_values,
     wrapped_panels,
 )
-from topo.types import Barcode, Number, Whole
+from topo.types import Barcode, Number, Real, Whole
+
+Cycles = Sequence[Real[np.ndarray, "_landmarks _pixels"]]  # patches along a cycle, for each bar of dimension 1
 
 _NOTED = 6  # the most lengths written beside a group
 _ROW = 0.042  # inches from bar to bar
@@ -85,6 +90,67 @@ def barcodes(
         _draw_barcode(ax, bars, rows, max_bars, limit)
     figure.supxlabel(label, fontsize=matplotlib.rcParams["axes.labelsize"])
     return figure
+
+
+def loop_explorer(
+    labelled: Labelled[tuple[Barcode, Cycles]],
+    *,
+    max_bars: Whole = 30,
+    columns: Whole = 3,
+    label: str = "lazy witness parameter $t$",
+) -> Figure:
+    """The picture that `barcodes` makes, which in a page also answers: point at a bar of a loop, tap it or go there.
+
+    It then shows the filters that the bar's loop goes through, when the bar is born and how long it is.
+
+    labelled: each barcode, of dimensions 0 and 1, with a cycle for each bar of dimension 1, in their order: the square
+    patches along it, which are the rows of `topo.evidence.Loops.cycles`; of the bars that have none nothing is shown
+    but their times. The other arguments are as for `barcodes`.
+    Raises as `barcodes` does, and ValueError where there are more cycles than bars, or points are no square patches.
+    """
+    texts, given = texts_and_values(labelled, "labelled")
+    figure = barcodes(
+        [(text, bars) for text, (bars, _) in zip(texts, given)], max_bars=max_bars, columns=columns, label=label
+    )
+    limit = _barcode_limit([bars for bars, _ in given])
+    figure.answers = {
+        "kind": "bars",
+        "limit": limit,
+        "ticks": [float(f"{tick:.6g}") for tick in MaxNLocator(5).tick_values(0, limit) if 0 <= tick <= limit],
+        "label": label.replace("$", ""),
+        "pixels": next((as_points(cycle, "cycle").shape[1] for _, cycles in given for cycle in cycles), 1),
+        "panels": [
+            {"label": text, "groups": _groups(bars, cycles, max_bars, limit)}
+            for text, (bars, cycles) in zip(texts, given)
+        ],
+    }
+    return figure
+
+
+def _groups(bars: Barcode, cycles: Cycles, max_bars: Whole, limit: Number) -> list[dict[str, Any]]:
+    """What bars.js draws of a barcode: a group for each dimension, cycles beside the bars of dimension 1."""
+    if len(cycles) > len(bars[1]):
+        raise ValueError(f"there are {len(cycles)} cycles for {len(bars[1])} bars of dimension 1")
+    groups = []
+    for dimension, pairs in _check_barcode(bars, (0, 1)).items():
+        shown = [[float(f"{time:.4g}") if np.isfinite(time) else None for time in pair] for pair in pairs[:max_bars]]
+        notes = _barcode_notes(pairs, _GROUP_ROWS, max_bars, max(0, 2 - floor(log10(limit))))
+        group: dict[str, Any] = {
+            "name": "H" + "₀₁"[dimension],
+            "color": PALETTE[dimension],
+            "bars": shown,
+            "notes": notes,
+        }
+        groups.append(group)
+    through = [as_points(cycle, "cycle") for cycle in cycles]
+    for cycle in through:
+        if isqrt(cycle.shape[1]) ** 2 != cycle.shape[1]:
+            raise ValueError(f"a cycle {cycle.shape} has no square patches (n, w*w) to show")
+    told: list[str | None] = [packed(gray_levels(cycle.astype(float)), 1) for cycle in through]
+    told += [None] * (len(bars[1]) - len(told))
+    births, deaths = np.asarray(bars[1], float).T
+    groups[1]["cycles"] = [told[i] for i in np.argsort(births - deaths, kind="stable")[:max_bars]]
+    return groups
 
 
 def _check_barcode(bars: Barcode, dimensions: Iterable[int]) -> Barcode:

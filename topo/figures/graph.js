@@ -1,42 +1,10 @@
-// Mapper graphs that answer. The data of a graph, which topo/figures/explorer.py describes, stands in a script element of
-// class mapper-graph, whose data-picture is the id of its picture or of what holds it. The graph takes the place of the
-// picture: pointing at a node, tapping it or going there by arrow keys tells what is in it, and a switch colours the
-// nodes. Without scripts the picture stays.
-document.addEventListener("DOMContentLoaded", () => {
-  const SVG = "http://www.w3.org/2000/svg";
+// Mapper graphs that answer, as topo/figures/explorer.py describes their data: pointing at a node, tapping it or going
+// there by arrow keys tells what is in it, a switch colours the nodes, and a slider goes from graph to graph.
+(() => {
   const REACH = 24; // pixels on the screen from which a node is found
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-  function set(element, attributes) {
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  }
-
-  function svg(name, attributes, ...children) {
-    const element = document.createElementNS(SVG, name);
-    set(element, attributes);
-    element.append(...children);
-    return element;
-  }
-
-  function html(name, properties, ...children) {
-    const element = Object.assign(document.createElement(name), properties);
-    element.append(...children);
-    return element;
-  }
-
-  // A square patch around (x, y): gray pixels, row by row, from -99, which is black, to 99.
-  function patch(grays, x, y, side) {
-    const width = Math.sqrt(grays.length), pixel = side / width, group = svg("g", { class: "patch" });
-    grays.forEach((value, i) => {
-      const level = Math.round(127.5 * (1 + value / 99));
-      group.append(svg("rect", {
-        x: x - side / 2 + (i % width) * pixel, y: y - side / 2 + Math.floor(i / width) * pixel,
-        width: pixel * 1.02, height: pixel * 1.02, fill: `rgb(${level},${level},${level})`, // no gaps between pixels
-      }));
-    });
-    group.append(svg("rect", { x: x - side / 2, y: y - side / 2, width: side, height: side, class: "frame" }));
-    return group;
-  }
+  const HINT = "Point at a node, tap it, or go there by arrow keys.";
+  const { svg, set, html, unpack, pieces, patch, filter } = window.answers;
 
   // The colour of a value on the scale of its measure.
   function color({ colors, low, high, logarithmic }, value) {
@@ -51,32 +19,62 @@ document.addEventListener("DOMContentLoaded", () => {
     return `rgb(${channels})`;
   }
 
-  function written(measure, value) {
-    return `${value.toLocaleString("en")}${measure.unit ?? ""}`;
+  function written({ step, unit }, value) {
+    return value.toLocaleString("en", step === 1 ? {} : { maximumSignificantDigits: 3 }) + (unit ?? "");
   }
 
-  function draw(data) {
-    const paths = data.neighbors.flatMap((others, node) => others.map((other) => {
-      const [[x, y], [u, v]] = [data.nodes[node], data.nodes[other]];
+  // Of each node its neighbours of a higher number, by steps from one to the next: 63 is 62 and a step more, 0 the end.
+  function neighbors(text) {
+    const lists = [[]];
+    let at = 0;
+    for (const step of unpack(text, 1)) {
+      if (step === 0) at = lists.push([]) - 1;
+      else if (step === 63) at += 62;
+      else lists.at(-1).push(at += step);
+    }
+    return lists.slice(0, -1);
+  }
+
+  // A graph as its nodes are looked up: places, radii, gray filters, values by measure.
+  function unpacked(frame, data) {
+    const width = data.pixels;
+    return {
+      ...frame,
+      nodes: pieces(unpack(frame.nodes, 2), 2), beside: pieces(unpack(frame.beside, 2), 2),
+      radii: unpack(frame.radii, 1).map((share) => share * frame.largest / 63),
+      neighbors: neighbors(frame.neighbors), anchors: unpack(frame.anchors, 3),
+      filters: pieces(unpack(frame.filters, 1), width), thumbnails: pieces(unpack(frame.thumbnails, 1), width),
+      networks: frame.networks && unpack(frame.networks, data.digits),
+      values: data.measures.map(({ digits, base, step }, i) => (
+        unpack(frame.values[i], digits).map((number) => base + step * number)
+      )),
+    };
+  }
+
+  function draw(graph) {
+    const paths = graph.neighbors.flatMap((others, node) => others.map((other) => {
+      const [[x, y], [u, v]] = [graph.nodes[node], graph.nodes[other]];
       return `M${x} ${y}L${u} ${v}`;
     }));
-    const leaders = data.anchors.map((node, i) => `M${data.nodes[node].join(" ")}L${data.beside[i].join(" ")}`);
-    const order = data.radii.map((_, node) => node).sort((a, b) => data.radii[a] - data.radii[b]); // larger ones on top
+    const leaders = graph.anchors.map((node, i) => `M${graph.nodes[node].join(" ")}L${graph.beside[i].join(" ")}`);
+    const order = graph.radii.map((_, node) => node).sort((a, b) => graph.radii[a] - graph.radii[b]); // larger on top
     const circles = [];
     for (const node of order) {
-      const [cx, cy] = data.nodes[node];
-      circles[node] = svg("circle", { cx, cy, r: data.radii[node], class: "node" });
+      const [cx, cy] = graph.nodes[node];
+      circles[node] = svg("circle", { cx, cy, r: graph.radii[node], class: "node" });
     }
-    const mark = svg("circle", { class: "mark", visibility: "hidden" });
-    const picture = svg("svg", { viewBox: `-8 -8 ${data.width + 16} ${data.height + 16}` },
+    const drawn = [
       svg("path", { d: paths.join(""), class: "edges" }), svg("path", { d: leaders.join(""), class: "leaders" }),
       svg("g", {}, ...order.map((node) => circles[node])),
-      ...data.thumbnails.map((grays, i) => patch(grays, ...data.beside[i], data.side)), mark);
-    return { picture, circles, mark };
+      ...graph.thumbnails.map((grays, i) => patch(grays, ...graph.beside[i], graph.side)),
+    ];
+    return { circles, drawn };
   }
 
-  function build(data, name, id) {
-    const { picture, circles, mark } = draw(data);
+  window.answers.graph = (data, name, id) => {
+    const frames = data.frames.map((frame) => unpacked(frame, data)), several = frames.length > 1;
+    const mark = svg("circle", { class: "chosen" });
+    const picture = svg("svg", { viewBox: `-8 -8 ${data.width + 16} ${data.height + 16}` });
     const label = `${name} Arrow keys go from node to node.`;
     set(picture, { tabindex: 0, role: "application", "aria-label": label, "aria-describedby": `${id}-node` });
 
@@ -86,72 +84,88 @@ document.addEventListener("DOMContentLoaded", () => {
     const legend = html("span", { className: "legend" }, low, scale, high);
     const switcher = html("label", { htmlFor: select.id }, "Colour by");
     const controls = html("p", { className: "controls" }, switcher, select, legend);
-    const shown = html("span", { className: "filter" });
-    const text = html("span", { id: `${id}-node` }, "Point at a node, tap it, or go there by arrow keys.");
+    const slider = html("input", { type: "range", id: `${id}-slider`, min: 0, max: frames.length - 1, value: 0 });
+    const shown = html("output", { htmlFor: slider.id });
+    const note = html("p", { className: "note" });
+    const beside = html("span", { className: "filter" });
+    const text = html("span", { id: `${id}-node` }, HINT);
     text.setAttribute("role", "status");
-    const answer = html("p", { className: "answer" }, shown, text);
+
+    let graph, circles, chosen = null;
 
     function paint() {
-      const measure = data.measures[select.value];
-      circles.forEach((circle, node) => circle.setAttribute("fill", color(measure, measure.values[node])));
+      const measure = data.measures[select.value], values = graph.values[select.value];
+      circles.forEach((circle, node) => circle.setAttribute("fill", color(measure, values[node])));
       [low.textContent, high.textContent] = [written(measure, measure.low), written(measure, measure.high)];
       scale.style.background = `linear-gradient(to right, ${measure.colors})`;
     }
 
-    let chosen = null;
+    // Where a node was chosen before, the one that is nearest to its place now.
+    function show(number) {
+      const place = chosen === null ? null : graph.nodes[chosen];
+      graph = frames[number];
+      const { circles: made, drawn } = draw(graph);
+      circles = made;
+      picture.replaceChildren(...drawn, mark);
+      [shown.textContent, note.textContent, note.hidden] = [graph.label, graph.note, !graph.note];
+      slider.setAttribute("aria-valuetext", graph.label);
+      paint();
+      chosen = null;
+      mark.setAttribute("visibility", "hidden");
+      if (place) choose(nearest(...place)[0]);
+    }
+
     function choose(node) {
       if (node === null || node === chosen) return;
       chosen = node;
-      const [cx, cy] = data.nodes[node];
-      set(mark, { cx, cy, r: data.radii[node] + 5, visibility: "visible" });
-      const parts = data.measures.map((measure) => `${measure.label}: ${written(measure, measure.values[node])}`);
-      if (data.networks) parts.splice(1, 0, `from ${data.networks[node]} of ${data.of} networks`);
+      const [cx, cy] = graph.nodes[node];
+      set(mark, { cx, cy, r: graph.radii[node] + 5, visibility: "visible" });
+      const parts = data.measures.map((each, i) => `${each.label}: ${written(each, graph.values[i][node])}`);
+      if (graph.networks) parts.splice(1, 0, `from ${graph.networks[node]} of ${data.of} networks`);
       text.replaceChildren(...parts.map((part) => html("span", {}, part)));
-      const filter = patch(data.filters[node], 50, 50, 100);
-      shown.replaceChildren(svg("svg", { viewBox: "-1 -1 102 102", "aria-hidden": "true" }, filter));
+      beside.replaceChildren(filter(graph.filters[node]));
     }
 
-    // The node nearest to a place on the screen, if it is within reach.
-    function nearest({ clientX, clientY }) {
+    // The node nearest to a place in the picture, and how far its rim is from there.
+    function nearest(x, y) {
+      const away = graph.nodes.map(([u, v], node) => Math.max(0, Math.hypot(u - x, v - y) - graph.radii[node]));
+      const least = Math.min(...away);
+      return [away.indexOf(least), least];
+    }
+
+    // The node at a place on the screen, if it is within reach.
+    function reached({ clientX, clientY }) {
       const toPicture = picture.getScreenCTM().inverse();
       const { x, y } = new DOMPoint(clientX, clientY).matrixTransform(toPicture);
-      const away = data.nodes.map(([u, v], node) => Math.max(0, Math.hypot(u - x, v - y) - data.radii[node]));
-      const least = Math.min(...away);
-      return least < REACH * toPicture.a ? away.indexOf(least) : null;
+      const [node, away] = nearest(x, y);
+      return away < REACH * toPicture.a ? node : null;
     }
 
     // The node that lies nearest in a direction, counting what lies aside twice; the same where there is none.
     function towards([right, down]) {
-      const [x, y] = data.nodes[chosen];
+      const [x, y] = graph.nodes[chosen];
       let best = chosen, least = Infinity;
-      data.nodes.forEach(([u, v], node) => {
+      graph.nodes.forEach(([u, v], node) => {
         const along = (u - x) * right + (v - y) * down, aside = Math.abs((u - x) * down) + Math.abs((v - y) * right);
         if (along > 0 && along >= aside && along + 2 * aside < least) [best, least] = [node, along + 2 * aside];
       });
       return best;
     }
 
-    const fullest = data.radii.indexOf(Math.max(...data.radii));
-    picture.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") choose(nearest(event)); });
-    picture.addEventListener("click", (event) => choose(nearest(event)));
-    picture.addEventListener("focus", () => { if (picture.matches(":focus-visible")) choose(chosen ?? fullest); });
+    const fullest = () => graph.radii.indexOf(Math.max(...graph.radii));
+    picture.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") choose(reached(event)); });
+    picture.addEventListener("click", (event) => choose(reached(event)));
+    picture.addEventListener("focus", () => { if (picture.matches(":focus-visible")) choose(chosen ?? fullest()); });
     picture.addEventListener("keydown", (event) => {
       if (event.key !== "Home" && !(event.key in ARROWS)) return;
       event.preventDefault();
-      choose(event.key === "Home" || chosen === null ? fullest : towards(ARROWS[event.key]));
+      choose(event.key === "Home" || chosen === null ? fullest() : towards(ARROWS[event.key]));
     });
     select.addEventListener("change", paint);
-    paint();
-    const note = data.note ? [html("p", { className: "note" }, data.note)] : [];
-    return html("div", { className: "explorer" }, controls, picture, ...note, answer);
-  }
-
-  for (const script of document.querySelectorAll("script.mapper-graph")) {
-    const id = script.dataset.picture, place = document.getElementById(id);
-    const image = place?.matches("img") ? place : place?.querySelector("img");
-    if (!image) continue;
-    const replaced = image.closest("a") ?? image; // Sphinx links to a picture that it shows in another size
-    replaced.after(build(JSON.parse(script.textContent), image.alt, id));
-    replaced.hidden = true;
-  }
-});
+    slider.addEventListener("input", () => show(slider.value));
+    show(0);
+    const slides = html("p", { className: "controls" }, html("label", { htmlFor: slider.id }, "Graph"), slider, shown);
+    const answer = html("p", { className: "answer" }, beside, text);
+    return html("div", { className: "explorer" }, ...(several ? [slides] : []), controls, picture, note, answer);
+  };
+})();

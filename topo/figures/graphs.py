@@ -4,16 +4,17 @@ Knows graphs and the points in their nodes; must not know how the graphs were ma
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, isqrt, sqrt
 from typing import Any, NamedTuple
 
 import igraph
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Float, Float64, Int64, Integer, Shaped
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
 
@@ -27,16 +28,17 @@ from topo.types import Barcode, Number, Points, PointsLike, Real, Row, Whole
 
 COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
 
+Layout = str | Callable[[Points], Real[np.ndarray, "_nodes 2"]] | Real[np.ndarray, "_nodes 2"] | Sequence[Row]
+
 
 def mapper(
     graph: igraph.Graph,
     points: PointsLike,
     *,
     thumbnails: Whole = 20,
-    layout: str | Real[np.ndarray, "nodes 2"] | Sequence[Row] = "lens",
+    layout: Layout = "lens",
     smallest: Number = 0.01,
     side: Number = 0.09,
-    fullest: Whole | None = None,
     colorbar: bool = True,
     note: bool = True,
     ax: Axes | None = None,
@@ -51,15 +53,31 @@ def mapper(
     graph: as `topo.mapper.mapper_graph` makes it of `points`.
     thumbnails: the most filters to draw, 0 for none; it must be 0 where the points are not square patches.
     layout: "lens" puts each node at the mean of its points' first two principal components; "force" starts there and
-    continues with the Fruchterman-Reingold algorithm; an array gives the positions themselves.
+    continues with the Fruchterman-Reingold algorithm; a function takes the nodes' means to positions; an array gives
+    the positions themselves.
     smallest: the share of the points that a connected component must hold to be drawn; a note counts the others. The
     largest component is always drawn.
-    side: of a filter, as a share of the graph's extent; fullest: the number of points at which the scale of colours
-    ends, which begins at 1; None takes that of the fullest node; colorbar, note: whether to draw them.
+    side: of a filter, as a share of the graph's extent; colorbar, note: whether to draw them.
     Raises TypeError or ValueError for a number out of range, a graph that is no Mapper graph, or a graph of other
     points.
     """
-    return draw_plan(plan(graph, points, thumbnails, layout, smallest, side), colorbar, note, fullest, ax)
+    return draw_plan(plan(graph, points, thumbnails, layout, smallest, side), colorbar, note, ax)
+
+
+class Scale(NamedTuple):
+    """What the graphs of one picture have in common.
+
+    extent: of a graph, in the unit of the layout; nodes: of the graph that has the most; most: points in a node.
+    """
+
+    extent: float
+    nodes: int
+    most: int
+
+    @property
+    def colours(self) -> LogNorm:
+        """The scale of numbers of points, from 1 on: a node that stands alone is not the fewest but the most."""
+        return LogNorm(1, max(2, self.most))
 
 
 class Plan(NamedTuple):
@@ -68,7 +86,7 @@ class Plan(NamedTuple):
     nodes: those that are drawn, by their number in the graph; positions, sizes, radii: of each of them, sizes being
     numbers of points; edges: pairs of places in `nodes`; anchors: places in `nodes` of those with a filter beside them;
     centres: of these filters; thumbnails: their values; side: their width; left_out: a note that counts what is not
-    drawn.
+    drawn; scale: of this graph, or of all in the picture.
     """
 
     nodes: Int64[np.ndarray, "drawn"]
@@ -81,26 +99,33 @@ class Plan(NamedTuple):
     thumbnails: Float64[np.ndarray, "beside pixels"]
     side: float
     left_out: str
+    scale: Scale
 
     @property
-    def extent(self) -> Float64[np.ndarray, "corners 2"]:
-        """Points that the picture must hold: its margins around nodes and filters."""
+    def corners(self) -> Float64[np.ndarray, "2 2"]:
+        """Lower left and upper right corner of a picture that holds nodes and filters."""
         lone = not np.ptp(self.positions, axis=0).any()  # a single node does not fill the picture
         margin = 0.5 if lone else self.radii.max()
         beside = 0.55 * self.side
         around = self.positions - margin, self.positions + margin, self.centres - beside, self.centres + beside
-        return np.concatenate(around)
+        return corners_of(np.concatenate(around))
+
+
+def corners_of(places: Float[np.ndarray, "places 2"]) -> Float[np.ndarray, "2 2"]:
+    """The lower left and the upper right corner of the box around some places."""
+    return np.stack([places.min(axis=0), places.max(axis=0)])
 
 
 def plan(
     graph: igraph.Graph,
     points: PointsLike,
     thumbnails: Whole = 20,
-    layout: str | Real[np.ndarray, "_nodes 2"] | Sequence[Row] = "lens",
+    layout: Layout = "lens",
     smallest: Number = 0.01,
     side: Number = 0.09,
+    scale: Scale | None = None,
 ) -> Plan:
-    """What `mapper` draws. Arguments and errors as for `mapper`."""
+    """What `mapper` draws. scale: of the picture, of this graph where None; the rest, and errors, as for `mapper`."""
     points = as_points(points)
     check_whole(thumbnails, "thumbnails", 0)
     if not 0 <= smallest <= 1:
@@ -115,39 +140,63 @@ def plan(
     nodes, left_out = _large_components(graph, len(points), smallest)
     positions, sizes = places[nodes], node_sizes(graph)[nodes]
     edges = np.searchsorted(nodes, _edges_within(graph, nodes))
-    extent = float(np.ptp(positions, axis=0).max()) or 1.0
-    radii = _radii(sizes) * extent
+    scale = scale or Scale(float(np.ptp(positions, axis=0).max()) or 1.0, len(nodes), int(sizes.max()))
+    radii = _radii(sizes, scale) * scale.extent
     anchors, centres, beside = np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, points.shape[1]))
     if thumbnails:
-        anchors, centres = places_beside(positions, radii, positions[edges], thumbnails, side * extent)
+        anchors, centres = places_beside(positions, radii, positions[edges], thumbnails, side * scale.extent)
         beside = node_means(graph, points, hops=1)[nodes[anchors]]
-    return Plan(nodes, positions, sizes, radii, edges, anchors, centres, beside, float(side * extent), left_out)
+    side = float(side * scale.extent)
+    return Plan(nodes, positions, sizes, radii, edges, anchors, centres, beside, side, left_out, scale)
 
 
-def draw_plan(
-    planned: Plan, colorbar: bool = True, note: bool = True, fullest: Whole | None = None, ax: Axes | None = None
-) -> FigureBase:
-    """Draw what `plan` planned. Arguments and errors as for `mapper`."""
-    fullest = int(planned.sizes.max()) if fullest is None else fullest
-    check_whole(fullest, "fullest", 1)
+def plans(graphs: Sequence[tuple[igraph.Graph, PointsLike]], layout: Layout, **style: Any) -> list[Plan]:
+    """What `mappers` draws, on one scale: colours are, and where the layout is a function, so are places and sizes.
+
+    graphs: one or more, each with its points. The other arguments, and errors, are as for `plan`.
+    """
+    apart = [plan(graph, points, layout=layout, **style | {"thumbnails": 0}) for graph, points in graphs]
+    most = max(each.scale.most for each in apart)
+    scales = [each.scale._replace(most=most) for each in apart]
+    if callable(layout):
+        extent = float(np.ptp(np.concatenate([each.positions for each in apart]), axis=0).max()) or 1.0
+        scales = [Scale(extent, max(each.nodes for each in scales), most)] * len(scales)
+    return [plan(*each, layout=layout, scale=scale, **style) for each, scale in zip(graphs, scales)]
+
+
+def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes | None = None) -> FigureBase:
+    """Draw what `plan` planned. Arguments as for `mapper`."""
     positions, side = planned.positions, planned.side
     ax = axes_for(ax, 6.4, 4.9)
     within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # earlier drawings stay in view
-    norm = _scale(fullest)
-    _draw_graph(ax, positions, planned.sizes, planned.radii, positions[planned.edges], norm)
+    _draw_graph(ax, planned)
     if len(planned.anchors):
         leaders = np.stack([positions[planned.anchors], planned.centres], axis=1)
         ax.add_collection(LineCollection(leaders, colors=INK, linewidths=0.7, zorder=2))
         draw_patches(ax, planned.thumbnails, planned.centres, side)
-    shown = np.concatenate([*within, planned.extent])
-    (left, bottom), (right, top) = shown.min(axis=0), shown.max(axis=0)
+    (left, bottom), (right, top) = corners_of(np.concatenate([*within, planned.corners]))
     ax.set(xlim=(left, right), ylim=(bottom, top))
     hide_scales(ax)
     if note and planned.left_out:
         ax.text(0.5, -0.02, planned.left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
     if colorbar:
-        _draw_scale(norm, [ax], shrink=0.5, aspect=25, pad=0.01)
+        _draw_colorbar(planned.scale, [ax], shrink=0.5, aspect=25, pad=0.01)
     return ax.figure
+
+
+def draw_plans(texts: Sequence[str], planned: Sequence[Plan], columns: Whole, height: Number, note: bool) -> Figure:
+    """Draw what `plans` planned, a text above each. Arguments as for `mappers`."""
+    figure, axes = wrapped_panels(texts, columns, height)
+    for ax, each in zip(axes, planned):
+        narrow = each._replace(left_out=each.left_out.replace(" in ", "\nin "))  # a panel has little width
+        draw_plan(narrow, False, note, ax)
+    if len({each.scale for each in planned}) == 1:
+        (left, bottom), (right, top) = corners_of(np.concatenate([each.corners for each in planned]))
+        for ax in axes:
+            ax.set(xlim=(left, right), ylim=(bottom, top))
+    _shape_alike(axes, WIDTH / min(columns, len(texts)) / height)
+    _draw_colorbar(planned[0].scale, axes, location="bottom", shrink=0.4, aspect=40, pad=0.02)
+    return figure
 
 
 def mappers(
@@ -157,23 +206,22 @@ def mappers(
     height: Number = 1.9,
     thumbnails: Whole = 8,
     side: Number = 0.16,
+    layout: Layout = "lens",
+    smallest: Number = 0.01,
     note: bool = False,
-    **style: Any,
 ) -> Figure:
-    """Mapper graphs side by side, such as those of one layer at several times.
+    """Mapper graphs side by side, such as those of one layer at several times, with one colour bar for all.
 
-    All have one scale of colours, from one point (blue) to as many as the fullest node of all graphs has (red).
+    Where the layout is a function, places and sizes are on one scale, too: what lies at one place in two panels is
+    alike.
 
     labelled: each graph with its points; columns: panels in a row, each `height` inches high; the other arguments are
     as for `mapper`.
     Raises as `mapper` does, and ValueError where there is no graph.
     """
     texts, graphs = texts_and_values(labelled, "labelled")
-    plans = [plan(graph, points, thumbnails=thumbnails, side=side, **style) for graph, points in graphs]
-    figure, axes = wrapped_panels(texts, columns, height)
-    norm = _draw_alike(plans, axes, WIDTH / min(columns, len(texts)) / height, note)
-    _draw_scale(norm, axes, shrink=min(1, 2 / figure.get_figheight()), aspect=25, pad=0.01)
-    return figure
+    planned = plans(graphs, layout, thumbnails=thumbnails, smallest=smallest, side=side)
+    return draw_plans(texts, planned, columns, height, note)
 
 
 def layers(
@@ -187,8 +235,6 @@ def layers(
 ) -> Figure:
     """Layers side by side: of each the Mapper graph and, to its right, the bars of dimension 1, all on one scale.
 
-    The graphs have one scale of colours, too, as in `mappers`.
-
     labelled: of each layer its graph with the graph's points, and its barcode; columns: layers in a row, each `height`
     inches high; thumbnails, side: as for `mapper`; max_bars: as for `barcode`.
     Raises as `mapper` and `barcode` do, and ValueError where there is no layer.
@@ -200,59 +246,45 @@ def layers(
     figure = Figure((WIDTH, rows * height), layout="constrained")
     pairs = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[2, 1] * columns).reshape(-1, 2)
     ends = np.concatenate([bars[1].ravel() for _, _, bars in given])
-    plans = [plan(graph, points, thumbnails, side=side) for graph, points, _ in given]
     limit = 1.05 * max(ends[np.isfinite(ends)], default=1.0)
-    norm = _draw_alike(plans, list(pairs[:, 0]), 1.2, False)
-    for (left, right), text, (_, _, bars) in zip(pairs, texts, given):
+    planned = plans([(graph, points) for graph, points, _ in given], "lens", thumbnails=thumbnails, side=side)
+    for (left, right), text, each, (_, _, bars) in zip(pairs, texts, planned, given):
         left.set_title(text)
+        draw_plan(each, colorbar=False, note=False, ax=left)
         barcode(bars, dimensions=(1,), max_bars=max_bars, limit=limit, label="$t$", ax=right)
     for left, right in pairs[len(texts) :]:
         left.remove()
         right.remove()
-    _draw_scale(norm, list(pairs[: len(texts)].flat), location="bottom", shrink=0.4, aspect=40, pad=0.02)
+    _shape_alike(pairs[: len(texts), 0], 1.2)
+    _draw_colorbar(planned[0].scale, pairs[: len(texts)].ravel(), location="bottom", shrink=0.4, aspect=40, pad=0.02)
     return figure
 
 
-def _draw_alike(plans: Sequence[Plan], axes: Sequence[Axes], ratio: Number, note: bool) -> LogNorm:
-    """Draw plans with one scale of colours, which is returned, in panels of one ratio of width to height.
-
-    Panels of one ratio are of one size, so that the texts above and below them stand at one height.
-    """
-    fullest = int(max(planned.sizes.max() for planned in plans))
-    for ax, planned in zip(axes, plans):
-        planned = planned._replace(left_out=planned.left_out.replace(" in ", "\nin "))  # a panel has little width
-        draw_plan(planned, colorbar=False, note=note, fullest=fullest, ax=ax)
+def _shape_alike(axes: Sequence[Axes] | Shaped[np.ndarray, "axes"], ratio: Number) -> None:
+    """Widen limits to one ratio of width to height: such panels are of one size, and their texts stand at one height."""
+    for ax in axes:
         width, height = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
         wider, higher = max(0, ratio * height - width) / 2, max(0, width / ratio - height) / 2
         ax.set(xlim=np.add(ax.get_xlim(), (-wider, wider)), ylim=np.add(ax.get_ylim(), (-higher, higher)))
-    return _scale(fullest)
 
 
-def _scale(fullest: Whole) -> LogNorm:
-    return LogNorm(1, max(int(fullest), 2))
-
-
-def _draw_scale(norm: LogNorm, axes: Sequence[Axes], **look: Any) -> None:
-    bar = axes[0].figure.colorbar(ScalarMappable(norm, COUNTS), ax=axes, label="points in the node", **look)
+def _draw_colorbar(scale: Scale, axes: Sequence[Axes] | Shaped[np.ndarray, "axes"], **place: Any) -> None:
+    mappable = ScalarMappable(scale.colours, COUNTS)
+    bar: Colorbar = axes[0].figure.colorbar(mappable, ax=axes, label="points in the node", **place)
     bar.outline.set_visible(False)
-    ticks = _count_ticks(norm)
+    ticks = _count_ticks(scale.most)
     bar.set_ticks(ticks, labels=ticks)
     bar.minorticks_off()
 
 
-def _draw_graph(
-    ax: Axes,
-    positions: Float[np.ndarray, "nodes 2"],
-    sizes: Integer[np.ndarray, "nodes"],
-    radii: Float[np.ndarray, "nodes"],
-    ends: Float[np.ndarray, "edges 2 2"],
-    norm: LogNorm,
-) -> None:
+def _draw_graph(ax: Axes, planned: Plan) -> None:
     """Draw the nodes as discs, larger ones over smaller ones, and the edges below them."""
+    positions, sizes = planned.positions, planned.sizes
     # antialiased edges would double the bytes of the picture
+    ends = positions[planned.edges]
     edges = LineCollection(ends, colors="0.86", linewidths=0.3, antialiased=False, zorder=1)
     order = np.argsort(sizes, kind="stable")
-    across = 2 * radii[order]
+    across = 2 * planned.radii[order]
     discs = EllipseCollection(
         across,
         across,
@@ -261,7 +293,7 @@ def _draw_graph(
         offsets=positions[order],
         offset_transform=ax.transData,
         cmap=COUNTS,
-        norm=norm,
+        norm=planned.scale.colours,
         edgecolors=INK,
         linewidths=0.3,
         zorder=3,
@@ -271,9 +303,7 @@ def _draw_graph(
     ax.add_collection(discs)
 
 
-def _layout(
-    graph: igraph.Graph, points: Points, layout: str | Real[np.ndarray, "_nodes 2"] | Sequence[Row]
-) -> Float64[np.ndarray, "nodes 2"]:
+def _layout(graph: igraph.Graph, points: Points, layout: Layout) -> Float64[np.ndarray, "nodes 2"]:
     """The positions of all nodes, for a `layout` as `mapper` takes it."""
     if isinstance(layout, str):
         if layout not in ("lens", "force"):
@@ -281,11 +311,11 @@ def _layout(
         positions = Lens().fit(points).transform(node_means(graph, points))
         if layout == "force":
             rounds = min(200, max(50, 100_000 // graph.vcount()))  # about 2 s for 5,000 nodes
-            igraph.set_random_number_generator(random.Random(0))  # noqa: S311 -- without it no two runs agree
+            igraph.set_random_number_generator(random.Random(0))  # without it no two runs agree
             positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=rounds).coords)
             igraph.set_random_number_generator(random)
         return positions
-    positions = as_points(layout, "layout").astype(float)
+    positions = as_points(layout(node_means(graph, points)) if callable(layout) else layout, "layout").astype(float)
     if positions.shape != (graph.vcount(), 2):
         raise ValueError(f"layout must have shape ({graph.vcount()}, 2), one position a node, not {positions.shape}")
     return positions
@@ -316,18 +346,21 @@ def _edges_within(graph: igraph.Graph, nodes: Int64[np.ndarray, "drawn"]) -> Int
     return edges[drawn[edges].all(axis=1)]
 
 
-def _radii(sizes: Integer[np.ndarray, "nodes"]) -> Float64[np.ndarray, "nodes"]:
-    """The radii of nodes of these sizes, as shares of the graph's extent.
+def _radii(sizes: Integer[np.ndarray, "nodes"], scale: Scale) -> Float64[np.ndarray, "nodes"]:
+    """The radii of nodes of these sizes, as shares of the scale's extent.
 
     The fullest node has the largest radius, which shrinks as the number of nodes grows. A node of one point has a third
     of it.
     """
-    largest = np.clip(0.3 / sqrt(len(sizes)), 0.006, 0.025)
-    return largest * (1 + 2 * np.log(sizes) / np.log(max(2, sizes.max()))) / 3
+    return largest_radius(scale) * (1 + 2 * np.log(sizes) / np.log(max(2, scale.most))) / 3
 
 
-def _count_ticks(norm: LogNorm) -> Int64[np.ndarray, "ticks"]:
-    """Those of 1, 2, 5, 10, 20, 50, … within the norm's limits, or the two limits where fewer than two are."""
+def largest_radius(scale: Scale) -> float:
+    """The radius of the fullest node, as a share of the scale's extent."""
+    return float(np.clip(0.3 / sqrt(scale.nodes), 0.006, 0.025))
+
+
+def _count_ticks(most: Whole) -> Int64[np.ndarray, "ticks"]:
+    """Those of 1, 2, 5, 10, 20, 50, … that are not above `most`, and 1 and 2 at least."""
     ticks = np.outer(10 ** np.arange(10), [1, 2, 5]).ravel()
-    ticks = ticks[(ticks >= norm.vmin) & (ticks <= norm.vmax)]
-    return ticks if len(ticks) > 1 else np.array([norm.vmin, norm.vmax], int)
+    return ticks[ticks <= max(2, most)]

@@ -3,9 +3,11 @@
 Knows matplotlib; must not know any particular kind of picture, nor import another module of this package.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib.figure
@@ -34,12 +36,29 @@ MARKERS = "o^sDvPX"
 INK, FAINT = "0.25", "0.55"
 AMOUNTS = "cividis"
 
+MIMETYPE = "application/vnd.topo.answers"
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("answers.js", "graph.js", "bars.js"))
+STYLE = Path(__file__).with_name("answers.css")
+
 
 class Figure(matplotlib.figure.Figure):
     """A matplotlib Figure that pyplot does not know of.
 
     A notebook therefore shows it once, where it is the result of a cell, and nobody has to close it.
+
+    answers: what SCRIPTS draw of it in a page, for readers to point at; None where the picture is all.
     """
+
+    answers: dict[str, Any] | None = None
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        known = self.answers is not None  # IPython adds the picture and plain text
+        return {MIMETYPE: json.dumps(self.answers, separators=(",", ":"))} if known else {}
+
+    def embedded(self, picture: str) -> str:
+        """`answers` as HTML, for a page that has SCRIPTS and STYLE in it, and the picture in the element `picture`."""
+        data = json.dumps(self.answers, separators=(",", ":")).replace("<", r"\u003c")
+        return f'<script type="application/json" class="answers" data-picture="{picture}">{data}</script>'
 
     def png(self) -> bytes:
         """The figure as a PNG picture, sharp where pixels are small: SHARPNESS pixels where it is to have one."""
