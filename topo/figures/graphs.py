@@ -261,7 +261,7 @@ def layers(
 
 
 def _shape_alike(axes: Sequence[Axes] | Shaped[np.ndarray, "axes"], ratio: Number) -> None:
-    """Widen limits to one ratio of width to height: such panels are of one size, and their texts stand at one height."""
+    """Widen limits to one ratio of width to height: such panels have one size, and their texts stand at one height."""
     for ax in axes:
         width, height = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
         wider, higher = max(0, ratio * height - width) / 2, max(0, width / ratio - height) / 2
@@ -311,7 +311,7 @@ def _layout(graph: igraph.Graph, points: Points, layout: Layout) -> Float64[np.n
         positions = Lens().fit(points).transform(node_means(graph, points))
         if layout == "force":
             rounds = min(200, max(50, 100_000 // graph.vcount()))  # about 2 s for 5,000 nodes
-            igraph.set_random_number_generator(random.Random(0))  # without it no two runs agree
+            igraph.set_random_number_generator(random.Random(0))  # noqa: S311 -- else no two runs agree
             positions = np.array(graph.layout_fruchterman_reingold(seed=positions.tolist(), niter=rounds).coords)
             igraph.set_random_number_generator(random)
         return positions
