@@ -428,7 +428,9 @@ def _surroundings(root: Path) -> str:
     from topo.remote import folders
 
     pins = root / "requirements.txt"
-    at_hand = [str(folder) for folder in folders()], stamps(folders())
+    training = str(root / "data" / "cache" / "training")  # a training in the background changes no chapter
+    files = [each for each in stamps(folders()) if not each[0].startswith(training)]
+    at_hand = [str(folder) for folder in folders()], files
     return repr((sys.version, pins.read_text("utf-8") if pins.exists() else "", at_hand))
 
 
