@@ -6,6 +6,7 @@ import time
 
 import nbformat
 import pytest
+from conftest import without_zeromq
 
 from topo.__main__ import COMMANDS
 
@@ -33,9 +34,7 @@ def topo(checkout, *words):
     """Exit status, standard output and standard error of `python -m topo ...` in a checkout."""
     process = start(checkout, *words)
     out, err = process.communicate(timeout=300)
-    # A kernel that ends while a signal reaches it can leave a line of ZeroMQ's; the run is over then, and whole.
-    said = [line for line in err.splitlines(keepends=True) if "signaler.cpp" not in line]
-    return process.returncode, out, "".join(said)
+    return process.returncode, out, without_zeromq(err)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from functools import partial
 import nbformat
 import psutil
 import pytest
+from conftest import without_zeromq
 
 from topo import book, campaign, populations, training
 from topo.notation import Architecture
@@ -61,7 +62,7 @@ def ended(process):
     """Exit status and error output of a process that has no traceback."""
     _, err = process.communicate(timeout=LIMIT)
     assert "Traceback" not in err
-    return process.returncode, err
+    return process.returncode, without_zeromq(err)
 
 
 # Killed while something is written
