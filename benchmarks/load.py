@@ -1,7 +1,7 @@
 """Many filters through density, lazy witness and Mapper: time and memory, each in a process of its own.
 
 Knows the order of measurements and the report; must not know how a computation is called. `make bench` leaves it out:
-`python -m benchmarks.load` takes minutes on a quiet machine. Its options: `python -m benchmarks.load --help`
+`.venv/bin/python -m benchmarks.load` takes minutes on a quiet machine. Its options: `.venv/bin/python -m benchmarks.load --help`
 """
 
 import argparse
@@ -42,7 +42,7 @@ def report(measured):
 
 def main(arguments=None):
     """Measure, print, and keep the figures in _build/bench."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m benchmarks.load", description=__doc__.splitlines()[0])
     many, longest, where = 1_000_000, 3600, "where the figures go (default: %(default)s)"
     parser.add_argument(
         "--filters", type=positive(int), default=many, metavar="N", help=f"how many (default: {many:,})"
