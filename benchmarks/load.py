@@ -1,7 +1,7 @@
 """Many filters through density, lazy witness and Mapper: time and memory, each in a process of its own.
 
 Knows the order of measurements and the report; must not know how a computation is called. `make bench` leaves it out:
-`.venv/bin/python -m benchmarks.load` takes minutes on a quiet machine. Its options: `.venv/bin/python -m benchmarks.load --help`
+`.venv/bin/python -m benchmarks.load` takes minutes on a quiet machine; `--help` lists its options.
 """
 
 import argparse

@@ -198,7 +198,7 @@ def check_parameters() -> None:
 
     `run_chapter` checks them before it starts a kernel; papermill itself and Jupyter do not. The declarations are found
     among the cells that this kernel has executed, the values among its variables, in which whole numbers become floats
-    where the type says so. Nothing happens outside a notebook, and where a kernel remembers no cells, as nbval's does not.
+    where the type says so. Nothing happens outside a notebook, nor where a kernel remembers no cells, as under nbval.
     Raises ParameterError, which a notebook shows as one line.
     """
     from IPython import get_ipython
