@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from conftest import make_checkout, write_chapter
 
-from topo import book, freshness
+from topo import book, freshness, remote
 
 READS = """
 from pathlib import Path
@@ -155,3 +155,14 @@ def test_what_is_being_downloaded_is_not_at_hand(tmp_path):
     for name in ("set.gz", "other.gz.part"):
         (tmp_path / name).write_bytes(b"x")
     assert [stamp[0] for stamp in freshness.stamps([tmp_path])] == [str(tmp_path / "set.gz")]
+
+
+def test_a_training_in_the_background_changes_no_chapter_and_a_data_set_does(tmp_path, monkeypatch):
+    cache = tmp_path / "data" / "cache"
+    (cache / "training").mkdir(parents=True)
+    monkeypatch.setattr(remote, "folders", lambda: [cache])
+    before = book._surroundings(tmp_path)
+    (cache / "training" / "members-0000-0003.safetensors").write_bytes(b"state")
+    assert book._surroundings(tmp_path) == before
+    (cache / "training-set").write_bytes(b"images")
+    assert book._surroundings(tmp_path) != before

@@ -323,9 +323,11 @@ def test_a_chapter_finds_its_parameters_among_the_cells_that_were_executed(monke
     shell.user_ns["n"] = "two"
     with pytest.raises(parameters.ParameterError, match="n = 'two' is not allowed: it must be int with n >= 1"):
         book.check_parameters()
-    shell.user_ns["In"] = ["n = 2"]  # the kernels of nbval remember no cells
+    shell.user_ns["In"] = ["n = 2"]
+    with pytest.raises(parameters.ParameterError, match="the cell tagged `parameters` must be executed first"):
+        book.check_parameters()
+    shell.user_ns["In"] = [""]  # the kernels of nbval remember no cells
     book.check_parameters()
-    assert book.overridden() == ()
 
 
 def test_results_are_read_as_the_text_writes_them(tmp_path):

@@ -17,11 +17,11 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from topo.files import brief, check_folder, write_atomically
+from topo.files import brief, check_folder, locked, write_atomically
 from topo.freshness import Store, stamps
 from topo.machine import shares_locks
 from topo.parameters import (
@@ -206,9 +206,12 @@ def check_parameters() -> None:
     global _changed
     if (shell := get_ipython()) is None:
         return
-    cells = [source for source in shell.user_ns["In"] if declares_parameters(source)]
-    if not cells:
+    remembered = [source for source in shell.user_ns["In"] if source]
+    if not remembered:
         return
+    cells = [source for source in remembered if declares_parameters(source)]
+    if not cells:
+        raise ParameterError("the cell tagged `parameters` must be executed first")
     try:
         declared = declarations(cells[-1])
         values = check(declared, {each.name: shell.user_ns[each.name] for each in declared})
@@ -281,7 +284,9 @@ def build(
     for path in paths:
         chapter_parameters(path)
 
-    with _alone(root / "_build" / "lock", report):
+    (root / "_build").mkdir(exist_ok=True)
+    waiting = partial(report, f"another build works in {root / '_build'}: waiting until it ends")
+    with locked(root / "_build" / "lock", waiting):
         return _build(out, paths, jobs, refresh, anew, root, report)
 
 
@@ -395,21 +400,6 @@ def _render(staged: Path, root: Path, out: Path) -> None:
     _replace(out, staged / "_build" / "html")
 
 
-@contextmanager
-def _alone(lock: Path, report: Callable[[str], object]) -> Iterator[None]:
-    """Wait until no other process, nor thread, is inside. The system opens the lock of a process that was killed."""
-    import fcntl
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"another build works in {lock.parent}: waiting until it ends")
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
 def _replace(out: Path, made: Path) -> None:
     """Put the folder `made` in the place of `out`, which is missing only between two renamings."""
     new, old = (out.with_name(f".{out.name}.{which}") for which in ("new", "old"))
@@ -428,8 +418,8 @@ def _surroundings(root: Path) -> str:
     from topo.remote import folders
 
     pins = root / "requirements.txt"
-    training = str(root / "data" / "cache" / "training")  # a training in the background changes no chapter
-    files = [each for each in stamps(folders()) if not each[0].startswith(training)]
+    training = root / "data" / "cache" / "training"  # what goes on there in the background changes no chapter
+    files = [each for each in stamps(folders()) if training not in Path(each[0]).parents]
     at_hand = [str(folder) for folder in folders()], files
     return repr((sys.version, pins.read_text("utf-8") if pins.exists() else "", at_hand))
 
