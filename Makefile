@@ -3,8 +3,8 @@
 # make test    all tests, the chapters included
 # make train   the populations of the book, resumed where they stand (hours)
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
-# make tried   what the tests of faults, downloads and weight files found, in _build/tried.json
-# make fuzz    100,000 inputs at random of each kind, or those that tests/reference/fuzzed.json lacks (hours)
+# make tried   what the tests of faults, downloads and weight files find, in data/tried/tests.json (minutes)
+# make fuzz    100,000 inputs at random of each kind, or those that data/tried/inputs.json lacks (hours)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
@@ -33,7 +33,7 @@ bench: environment
 	$(run) -m benchmarks.topology
 
 tried: environment
-	$(run) -m pytest -q -m tried --tried _build/tried.json
+	$(run) -m pytest -q -m tried --tried=data/tried/tests.json tests
 
 fuzz: environment
 	$(run) tests/fuzzing.py

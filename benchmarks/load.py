@@ -1,59 +1,151 @@
-"""Many filters through density, lazy witness and Mapper: time and memory, each in a process of its own.
+"""Loads: a million filters, a file of a hundred sizes of layers, two hundred runs of chapters. Time and memory of each.
 
-Knows the order of measurements and the report; must not know how a computation is called. `make bench` leaves it out:
-`.venv/bin/python -m benchmarks.load` takes minutes on a quiet machine; `--help` lists its options.
+Knows what is loaded and the report; must not know how any of it is computed. `make bench` leaves it out:
+`.venv/bin/python -m benchmarks.load` takes half an hour on a quiet machine; `--help` lists its options.
 """
 
 import argparse
 import json
+import signal
+import tempfile
+import time
 from pathlib import Path
 
-from benchmarks import OUT, afresh, aligned, circumstances, heading, positive
+import numpy as np
+import psutil
+
+from benchmarks import OUT, afresh, circumstances, peak_memory, positive, some_of
 from benchmarks.contestants import KERNELS
+from topo import book, sweep
+from topo.__main__ import main as topo
 from topo.files import write_atomically
+from topo.parameters import Parameter, chapter_parameters
+
+LOADS = "filters", "sizes", "runs"
+SIZES = 100
+SWEPT = "02-persistent-homology", "04-density-filtration"  # chapters that take seconds
+GRID = 10  # values of each of two parameters
 
 
-def run(filters, limit):
-    """Measure our computation of every kernel on `filters` filters. Returns what `report` prints and JSON holds.
+def inspect_sizes(count, limit):
+    """Inspect a file of `count` convolutional layers, no two alike in size: {"seconds", "memory": bytes}."""
+    generator = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sizes.npz"
+        sizes = [(16 + i, 16, 3, 3) for i in range(count)]
+        np.savez(path, **{f"layer{i}": generator.normal(size=size) for i, size in enumerate(sizes)})
+        signal.alarm(limit)
+        start = time.perf_counter()
+        failed = topo(["inspect", str(path), "--layout", "OIHW", "--out", folder])
+        seconds = time.perf_counter() - start
+    if failed:
+        raise RuntimeError(f"inspect ended with {failed}")
+    return {"seconds": seconds, "memory": peak_memory()}
 
-    limit: seconds after which one is stopped; its result is then a text that says so.
-    """
-    results = {}
-    for kernel in KERNELS:
+
+def drawn(declared, generator):
+    """GRID values at random, by name, for two of the parameters that are numbers, such that all pairs are allowed."""
+    numbers = [each for each in declared if type(each.default) in (int, float)]
+    while True:
+        two = generator.choice(len(numbers), 2, replace=False)
+        choices = {numbers[i].name: _around(numbers[i], generator) for i in two}
         try:
-            measured = afresh("benchmarks.contestants.measure", kernel, "topo", filters, limit)
-            results[kernel] = {name: measured[name] for name in ("seconds", "memory")}
+            if len(sweep.plan(declared, choices)) == GRID**2:
+                return choices
+        except ValueError:
+            continue
+
+
+def _around(parameter: Parameter, generator):
+    """Numbers from half the default to twice that; where it is 0, up to 1,000."""
+    values = (
+        generator.uniform(0.5, 2, GRID) * parameter.default if parameter.default else generator.uniform(0, 1e3, GRID)
+    )
+    return [type(parameter.default)(value) for value in values]
+
+
+def sweep_chapters(limit):
+    """Sweep the chapters of SWEPT over random values: {"seconds", "failed": reasons, "memory": after each run}."""
+    generator, failed, memory = np.random.default_rng(0), [], []
+    signal.alarm(limit)
+    start = time.perf_counter()
+
+    def note(line):
+        memory.append(psutil.Process().memory_info().rss)
+
+    for name in SWEPT:
+        path = book.chapters()[name]
+        choices = drawn(chapter_parameters(path), generator)
+        with tempfile.TemporaryDirectory() as folder:
+            _, runs = sweep.sweep(path, choices, Path(folder) / "sweep", report=note)
+        failed += [run.failed for run in runs if run.failed]
+    return {"seconds": time.perf_counter() - start, "failed": failed, "memory": memory}
+
+
+def measure(load, filters, limit):
+    """The rows of one load of LOADS: [{"case", "result", "count", "seconds", "memory": bytes}].
+
+    filters: how many, for "filters". limit: seconds after which one is stopped; its result then says so.
+    """
+    if load == "filters":
+        called = {f"{kernel}, filters": ("contestants.measure", kernel, "topo", filters) for kernel in KERNELS}
+        count = filters
+    elif load == "sizes":
+        called, count = {"a file of layers, no two of one size, inspected": ("load.inspect_sizes", SIZES)}, SIZES
+    else:
+        called, count = (
+            {"runs of chapters with values at random, swept": ("load.sweep_chapters",)},
+            len(SWEPT) * GRID**2,
+        )
+    rows = []
+    for case, (function, *arguments) in called.items():
+        row = {"kind": "loads", "case": case, "count": count}
+        try:
+            found = afresh(f"benchmarks.{function}", *arguments, limit)
         except TimeoutError:
-            results[kernel] = f"over {limit} s"
-    return {**circumstances("numpy", "numba"), "filters": filters, "results": results}
+            rows.append({**row, "result": f"not done within {limit:,} s"})
+            continue
+        rows.append({**row, **_told(found)})
+    return rows
 
 
-def report(measured):
-    """What `run` returned, as text."""
-    rows = [
-        (kernel, of, "")
-        if isinstance(of, str)
-        else (kernel, f"{of['seconds']:.0f} s", f"{of['memory'] / 2**20:,.0f} MiB")
-        for kernel, of in measured["results"].items()
-    ]
-    table = {"header": ("computation", "time", "peak memory"), "rows": rows}
-    return "\n".join([heading(measured), f"{measured['filters']:,} filters", "", aligned(table, "<>>")])
+def _told(found):
+    """What a load took, with its "result" as text."""
+    held = found["memory"]
+    if isinstance(held, int):
+        return {
+            "result": f"{found['seconds']:,.0f} s, {held / 2**20:,.0f} MiB",
+            "seconds": found["seconds"],
+            "memory": held,
+        }
+    failed, (early, late) = found["failed"], (each / 2**20 for each in (held[len(held) // 10], held[-1]))
+    done = f"{len(held) - len(failed)} done, {len(failed)} refused" + "".join(
+        f" ({why})" for why in sorted(set(failed))
+    )
+    grown = f"the sweep held {early:,.0f} MiB after a tenth of them, {late:,.0f} at the end"
+    return {"result": f"{found['seconds']:,.0f} s, {done}; {grown}", "seconds": found["seconds"], "memory": max(held)}
 
 
 def main(arguments=None):
-    """Measure, print, and keep the figures in _build/bench."""
+    """Measure, print, and keep the rows, beside those of other loads, in _build/bench."""
     parser = argparse.ArgumentParser(prog=".venv/bin/python -m benchmarks.load", description=__doc__.splitlines()[0])
     many, longest, where = 1_000_000, 3600, "where the figures go (default: %(default)s)"
+    some = f"the loads, joined by commas (default: {','.join(LOADS)})"
+    parser.add_argument("--only", type=some_of(LOADS), default=LOADS, metavar="LOADS", help=some)
     parser.add_argument(
         "--filters", type=positive(int), default=many, metavar="N", help=f"how many (default: {many:,})"
     )
-    seconds = f"seconds after which a computation is stopped (default: {longest})"
+    seconds = f"seconds after which one is stopped (default: {longest})"
     parser.add_argument("--limit", type=positive(int), default=longest, metavar="S", help=seconds)
-    parser.add_argument("--out", type=Path, default=OUT / "load.json", metavar="FILE", help=where)
+    parser.add_argument("--out", type=Path, default=OUT / "loads.json", metavar="FILE", help=where)
     chosen = parser.parse_args(arguments)
-    measured = run(chosen.filters, chosen.limit)
-    write_atomically(chosen.out, (json.dumps(measured, indent=1) + "\n").encode())
-    print(report(measured), f"The same as JSON: {chosen.out}", sep="\n\n")
+    rows = {row["case"]: row for row in (json.loads(chosen.out.read_text()) if chosen.out.exists() else [])}
+    for load in chosen.only:
+        now = circumstances()
+        for row in measure(load, chosen.filters, chosen.limit):
+            rows[row["case"]] = {**row, "date": now["date"], "machine": now["machine"]}
+            print(f"{row['count']:,} {row['case']}: {row['result']}", flush=True)
+        write_atomically(chosen.out, (json.dumps(list(rows.values()), indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

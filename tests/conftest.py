@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -127,7 +128,8 @@ def pytest_runtest_makereport(item, call):
     if mark and (report.when == "call" or not report.passed):
         case = item.originalname.removeprefix("test_").replace("_", " ")
         entry = tried.setdefault(
-            (mark.args[0], case), {"kind": mark.args[0], "case": case, "result": "held", "count": 0}
+            (mark.args[0], case),
+            {"kind": mark.args[0], "case": case, "result": "held", "count": 0, "date": date.today().isoformat()},
         )
         entry["count"] += dict(report.user_properties).get("count", 1)
         if not report.passed:
@@ -137,7 +139,7 @@ def pytest_runtest_makereport(item, call):
 def pytest_sessionfinish(session):
     if path := session.config.getoption("--tried"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(list(tried.values()), indent=1) + "\n")
+        Path(path).write_text(json.dumps(sorted(tried.values(), key=lambda row: row["kind"]), indent=1) + "\n")
 
 
 def pytest_unconfigure(config):

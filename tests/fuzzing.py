@@ -1,7 +1,7 @@
 """Inputs made at random, and what may become of them: `python tests/fuzzing.py` tries 100,000 of each kind.
 
 A case passes that is read, or refused by a ValueError, TypeError or OSError of one line, within 2 s of computing time
-and 512 MiB. Each kind runs in a process of its own. The counts are written to tests/reference/fuzzed.json.
+and 512 MiB. Each kind runs in a process of its own. The counts are written to data/tried/inputs.json.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from datetime import date
 from math import ceil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from topo import constraints, datasets, inventory, parameters, pretrained
 from topo.notation import Architecture
 
 ROOT = Path(__file__).resolve().parent.parent
-REPORT = ROOT / "tests" / "reference" / "fuzzed.json"
+REPORT = ROOT / "data" / "tried" / "inputs.json"
 SECONDS, MEMORY = 2.0, 512  # of a case, in MiB
 CHUNK = 1_000  # cases between two reports
 ALLOWED = (ValueError, TypeError, OSError)
@@ -334,9 +335,7 @@ def main():
     rows = {row["case"]: row for row in (json.loads(REPORT.read_text()) if REPORT.exists() else [])}
     failed = False
     for name in arguments.names or targets():
-        row = rows.get(
-            name, {"kind": "input at random", "case": name, "result": "", "count": 0, "read": 0, "refused": 0}
-        )
+        row = rows.get(name, {"kind": "inputs", "case": name, "result": "", "count": 0, "read": 0, "refused": 0})
         start = str(row["count"] // CHUNK)
         command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--start", start]
         with subprocess.Popen([*command, "--cases", str(arguments.cases)], cwd=ROOT, stdout=subprocess.PIPE) as process:
@@ -345,6 +344,7 @@ def main():
                 row["read"], row["refused"] = (row[each] + counts[each] for each in ("read", "refused"))
                 row["count"] = row["read"] + row["refused"]
                 row["result"] = f"{row['read']:,} read, {row['refused']:,} refused in one line"
+                row["date"] = date.today().isoformat()
                 rows[name] = row
                 REPORT.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
         failed |= bool(process.returncode)

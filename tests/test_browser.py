@@ -74,6 +74,11 @@ def visit(html, context):
 
 def accessibility(page):
     """What axe finds serious or critical, as text."""
+    # the theme looks a moment after a change of width for what scrolls now, and lets the keyboard reach it
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.cell_output > .output')]"
+        ".every(each => each.scrollWidth <= each.clientWidth || each.tabIndex === 0)"
+    )
     # no preloading: it would fetch stylesheets, which a page that was opened as a file may not
     rules = {"label-content-name-mismatch": {"enabled": True}}
     found = Axe().run(page, options={"preload": False, "resultTypes": ["violations"], "rules": rules})
