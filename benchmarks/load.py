@@ -38,6 +38,7 @@ def inspect_sizes(count, limit):
         start = time.perf_counter()
         failed = topo(["inspect", str(path), "--layout", "OIHW", "--out", folder])
         seconds = time.perf_counter() - start
+        signal.alarm(0)
     if failed:
         raise RuntimeError(f"inspect ended with {failed}")
     return {"seconds": seconds, "memory": peak_memory()}
@@ -79,6 +80,7 @@ def sweep_chapters(limit):
         with tempfile.TemporaryDirectory() as folder:
             _, runs = sweep.sweep(path, choices, Path(folder) / "sweep", report=note)
         failed += [run.failed for run in runs if run.failed]
+    signal.alarm(0)
     return {"seconds": time.perf_counter() - start, "failed": failed, "memory": memory}
 
 
@@ -88,15 +90,11 @@ def measure(load, filters, limit):
     filters: how many, for "filters". limit: seconds after which one is stopped; its result then says so.
     """
     if load == "filters":
-        called = {f"{kernel}, filters": ("contestants.measure", kernel, "topo", filters) for kernel in KERNELS}
-        count = filters
-    elif load == "sizes":
-        called, count = {"a file of layers, no two of one size, inspected": ("load.inspect_sizes", SIZES)}, SIZES
+        called = {f"filters: {kernel}": ("contestants.measure", kernel, "topo", filters) for kernel in KERNELS}
     else:
-        called, count = (
-            {"runs of chapters with values at random, swept": ("load.sweep_chapters",)},
-            len(SWEPT) * GRID**2,
-        )
+        sizes = {"sizes of layers in one file, inspected": ("load.inspect_sizes", SIZES)}
+        called = sizes if load == "sizes" else {"runs of chapters, values at random": ("load.sweep_chapters",)}
+    count = {"filters": filters, "sizes": SIZES, "runs": len(SWEPT) * GRID**2}[load]
     rows = []
     for case, (function, *arguments) in called.items():
         row = {"kind": "loads", "case": case, "count": count}

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from benchmarks import aligned, contestants, installed, load, populations, topology
-from topo import book
+from topo import book, parameters, sweep
 
 OTHERS = [(kernel, name) for kernel, (_, _, every) in contestants.KERNELS.items() for name in every if name != "topo"]
 
@@ -122,21 +122,47 @@ def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys
     assert message in capsys.readouterr().err
 
 
-def test_a_load_is_measured_in_time_and_memory_and_what_takes_too_long_says_so(tmp_path, monkeypatch, capsys):
-    def afresh(function, kernel, name, filters, limit):
-        if kernel == "Mapper":
+def test_loads_are_measured_in_time_and_memory_and_kept_beside_others(tmp_path, monkeypatch, capsys):
+    def afresh(function, *arguments):
+        if function == "benchmarks.load.sweep_chapters":
+            return {"seconds": 3.0, "failed": ["no core"], "memory": [2**20 * each for each in range(20)]}
+        assert arguments[-1] == 7 and (
+            function == "benchmarks.load.inspect_sizes" or arguments[1:3] == ("topo", 1_000_000)
+        )
+        if arguments[0] == "Mapper":
             raise TimeoutError
-        return {"seconds": filters / 1e4, "memory": 2**30, "answer": [name, limit]}
+        return {"seconds": 100.0, "memory": 2**30, "answer": []}
 
     monkeypatch.setattr(load, "afresh", afresh)
     monkeypatch.setattr(load, "circumstances", lambda *packages: {"date": "today", "machine": "here", "versions": {}})
-    load.main(["--limit", "7", "--out", str(tmp_path / "load.json")])
-    measured = json.loads((tmp_path / "load.json").read_text())
-    held = {"seconds": 100.0, "memory": 2**30}
-    assert measured["filters"] == 1_000_000
-    assert measured["results"] == {"density": held, "lazy witness": held, "Mapper": "over 7 s"}
-    printed = capsys.readouterr().out
-    assert "1,000,000 filters" in printed and "100 s    1,024 MiB" in printed and "over 7 s" in printed
+    path = tmp_path / "loads.json"
+    for only in ("filters", "sizes,runs"):
+        load.main(["--only", only, "--limit", "7", "--out", str(path)])
+    rows = {row["case"]: row for row in json.loads(path.read_text())}
+    assert {name: row["result"] for name, row in rows.items()} == {
+        "filters: density": "100 s, 1,024 MiB",
+        "filters: lazy witness": "100 s, 1,024 MiB",
+        "filters: Mapper": "not done within 7 s",
+        "sizes of layers in one file, inspected": "100 s, 1,024 MiB",
+        "runs of chapters, values at random": "3 s, 19 done, 1 refused (no core); "
+        "the sweep held 2 MiB after a tenth of them, 19 at the end",
+    }
+    assert {row["count"] for row in rows.values()} == {1_000_000, 100, 200}
+    assert all((row["kind"], row["date"], row["machine"]) == ("loads", "today", "here") for row in rows.values())
+    assert "1,000,000 filters: density: 100 s, 1,024 MiB" in capsys.readouterr().out
+
+
+def test_values_at_random_are_allowed_in_all_pairs():
+    for name in load.SWEPT:
+        declared = parameters.chapter_parameters(book.chapters()[name])
+        choices = load.drawn(declared, np.random.default_rng(1))
+        assert len(sweep.plan(declared, choices)) == 100
+        assert all(len(set(map(repr, values))) == 10 for values in choices.values())
+
+
+def test_a_file_of_sizes_is_inspected(capsys):
+    found = load.inspect_sizes(2, 100)
+    assert found["seconds"] > 0 and found["memory"] > 2**20 and "layer1" in capsys.readouterr().out
 
 
 def committed(name):

@@ -122,7 +122,9 @@ def _place(path: Path, values: Mapping[str, Any], root: Path) -> Path:
     cells = cells_of(path)
     files = [*sorted(PACKAGE.rglob("*.py")), root / "requirements.txt"]
     files += [
-        each for folder in (".", "samples", "benchmarks", "tried") for each in sorted((ROOT / "data" / folder).glob("*.json"))
+        each
+        for folder in (".", "samples", "benchmarks", "tried")
+        for each in sorted((ROOT / "data" / folder).glob("*.json"))
     ]
     if any(READS_CHAPTERS in cell["metadata"].get("tags", ()) for cell in cells):
         files += sorted(path.parent.glob("*.ipynb"))
