@@ -114,6 +114,27 @@ def checkout(tmp_path):
     return make_checkout(tmp_path / "{checkout} with braces")
 
 
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """The folder of the whole book's pages, of committed outputs but for one short chapter, which is executed.
+
+    Rendering takes a minute, so that the first process that needs it does it for all.
+    """
+    from topo import book, files
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root, done = base / "whole-book", base / "whole-book-is-rendered"
+    with files.locked(base / "whole-book.lock"):
+        if not done.exists():
+            shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("__pycache__"))
+            for name in ("_config.yml", "_toc.yml"):
+                shutil.copy(ROOT / name, root)
+            book.build(root=root, names=["performance"], report=lambda line: None)
+            done.touch()
+    return root / "_build" / "html"
+
+
 def pytest_addoption(parser):
     parser.addoption("--tried", metavar="FILE", help="write what the tests marked `tried` found, as a list in JSON")
 

@@ -27,16 +27,6 @@ PAGES += ["book/reference/evidence", "book/reference/figures"]  # two of those t
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """The folder of the book's pages."""
-    root = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(book.ROOT / "book", root / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(book.ROOT / name, root)
-    return book.build(names=[], root=root, report=lambda line: None)
-
-
-@pytest.fixture(scope="module")
 def browser():
     # quiet: Chromium's own calls home are not the pages'
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
@@ -55,7 +45,7 @@ def context(browser):
 
 
 @pytest.fixture
-def visit(html, context):
+def visit(rendered, context):
     """Open a page by its name. `complaints` is what its console has, `fetched` every address that it asked for."""
 
     def opened(name):
@@ -66,7 +56,7 @@ def visit(html, context):
         )
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("request", lambda request: page.fetched.append(request.url))
-        page.goto((html / f"{name}.html").as_uri())
+        page.goto((rendered / f"{name}.html").as_uri())
         return page
 
     return opened
@@ -122,10 +112,10 @@ def test_a_page_is_accessible(visit, name):
     assert accessibility(visit(name)) == []
 
 
-def test_a_dark_page_is_dark_and_accessible_on_a_phone(browser, html):
+def test_a_dark_page_is_dark_and_accessible_on_a_phone(browser, rendered):
     visitor = browser.new_context(viewport=PHONE, color_scheme="dark")
     page = visitor.new_page()
-    page.goto((html / "book" / "05-mnist.html").as_uri())
+    page.goto((rendered / "book" / "05-mnist.html").as_uri())
     brightness = lambda of: sum(
         map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{of}"))[:3])
     )
@@ -169,10 +159,10 @@ def test_code_unfolds_by_mouse_and_by_keyboard_and_stays_so(visit):
     assert unfolded(page) == 0
 
 
-def test_without_scripts_the_code_is_there(browser, html):
+def test_without_scripts_the_code_is_there(browser, rendered):
     visitor = browser.new_context(java_script_enabled=False)
     page = visitor.new_page()
-    page.goto((html / "book" / "05-mnist.html").as_uri())
+    page.goto((rendered / "book" / "05-mnist.html").as_uri())
     assert page.locator("div.cell_input").first.is_visible() and page.locator("details.code").count() == 0
     visitor.close()
 
@@ -280,10 +270,10 @@ def test_a_node_that_is_pointed_at_shows_what_is_in_it(visit, graph):
     assert told(page) == expected(graph, node)
 
 
-def test_a_node_answers_to_a_finger(browser, html, graph):
+def test_a_node_answers_to_a_finger(browser, rendered, graph):
     visitor = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     page, node = visitor.new_page(), lonely(graph)
-    page.goto((html / "book" / "05-mnist.html").as_uri())
+    page.goto((rendered / "book" / "05-mnist.html").as_uri())
     page.locator("#fig-05-mapper svg").first.scroll_into_view_if_needed()
     page.touchscreen.tap(*place_of(page, graph, node))
     assert told(page) == expected(graph, node)
@@ -337,10 +327,10 @@ def test_nodes_are_coloured_by_what_is_chosen(visit, graph):
     assert len(seen) == len(graph["measures"]) >= 4
 
 
-def test_without_scripts_the_picture_of_a_graph_is_there(browser, html):
+def test_without_scripts_the_picture_of_a_graph_is_there(browser, rendered):
     visitor = browser.new_context(java_script_enabled=False)
     page = visitor.new_page()
-    page.goto((html / "book" / "05-mnist.html").as_uri())
+    page.goto((rendered / "book" / "05-mnist.html").as_uri())
     picture = page.locator("#fig-05-mapper img")
     assert picture.is_visible() and "ring" in picture.get_attribute("alt")
     assert page.locator("#fig-05-mapper svg").count() == 0
@@ -492,13 +482,13 @@ def test_pictures_are_sharp_and_have_their_room_before_they_come(visit):
     assert len(sizes) >= 6 and all(natural >= 1.9 * shown and declared for natural, shown, declared in sizes)
 
 
-def test_names_of_the_package_lead_to_their_descriptions(visit, html):
+def test_names_of_the_package_lead_to_their_descriptions(visit, rendered):
     page = visit("book/02-persistent-homology")
     page.locator("a", has_text="topo.persistence.LazyWitnessPersistence").click()
     page.wait_for_url("**/reference/persistence.html#topo.persistence.LazyWitnessPersistence")
     assert page.locator("dt:target").inner_text().startswith("class topo.persistence.LazyWitnessPersistence(")
     linked = 0
-    for file in (html / "book").rglob("*.html"):
+    for file in (rendered / "book").rglob("*.html"):
         for address in re.findall(r'href="([^"#]*#topo\.[\w.]+)"', file.read_text("utf-8")):
             target, anchor = address.split("#")
             assert f'id="{anchor}"' in ((file.parent / target) if target else file).read_text("utf-8"), address
@@ -506,9 +496,9 @@ def test_names_of_the_package_lead_to_their_descriptions(visit, html):
     assert linked > 500
 
 
-def test_a_page_is_saved_as_a_notebook(html, context):
+def test_a_page_is_saved_as_a_notebook(rendered, context):
     """From a server: a page that was opened as a file may not save another one, and shows it."""
-    page, serve = context.new_page(), partial(SimpleHTTPRequestHandler, directory=html)
+    page, serve = context.new_page(), partial(SimpleHTTPRequestHandler, directory=rendered)
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.goto(f"http://127.0.0.1:{server.server_port}/book/05-mnist.html")
@@ -520,10 +510,10 @@ def test_a_page_is_saved_as_a_notebook(html, context):
         server.shutdown()
 
 
-def test_a_solution_unfolds_without_scripts_too(browser, html):
+def test_a_solution_unfolds_without_scripts_too(browser, rendered):
     visitor = browser.new_context(java_script_enabled=False)
     page = visitor.new_page()
-    page.goto((html / "book" / "02-persistent-homology.html").as_uri())
+    page.goto((rendered / "book" / "02-persistent-homology.html").as_uri())
     solution = page.locator("details.solution").first
     text = solution.locator("p").first
     assert not text.is_visible()

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shutil
 from itertools import pairwise
 
 import nbformat
@@ -133,14 +132,9 @@ def test_nbval_has_numbers_to_compare(name):
     assert any(re.search(r"\d", shown) for shown in text if not re.match("<Figure|<IPython", shown))
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """The whole book as `make book` makes it, but that one short chapter is executed; nbval executes them all."""
-    root = tmp_path_factory.mktemp("book")
-    shutil.copytree(book.ROOT / "book", root / "book")
-    for file in ("_config.yml", "_toc.yml"):
-        shutil.copy(book.ROOT / file, root)
-    return book.build(root=root, names=["performance"]) / "book"
+@pytest.fixture
+def pages(rendered):
+    return rendered / "book"
 
 
 @each_chapter
