@@ -107,9 +107,15 @@ def test_its_figures_have_a_name_a_caption_and_alternative_text(name):
         assert about["image"]["alt"] != about["figure"]["caption"]
 
 
-def test_no_two_figures_have_the_same_name():
-    names = [cell.metadata["mystnb"]["figure"]["name"] for name in CHAPTERS for cell in figures(name)]
-    assert len(set(names)) == len(names)
+def sliders(name):
+    return [cell for cell in cells(name) if any('class="slides"' in html for html in outputs(cell, "text/html"))]
+
+
+def test_no_two_figures_have_the_same_name_and_pictures_to_slide_through_are_figures():
+    drawn = [cell for name in CHAPTERS for cell in figures(name) + sliders(name)]
+    about = [cell.metadata["mystnb"]["figure"] for cell in drawn]
+    assert len({each["name"] for each in about}) == len(about) and all(each["caption"] for each in about)
+    assert len(about) > sum(len(figures(name)) for name in CHAPTERS)
 
 
 @each_chapter

@@ -15,7 +15,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // not those of a slider, which hides and shows them itself, nor those that a graph has taken the place of
   for (const image of document.querySelectorAll("figure img")) {
-    if (image.closest("[hidden], figure:has(> div > input)")) continue;
+    if (image.closest("[hidden], .slides")) continue;
     let opener = image.closest("a"); // Sphinx links to a picture that it shows in another size
     if (!opener) {
       opener = document.createElement("button");

@@ -29,7 +29,7 @@ class Slides:
     """
 
     _SHOW = (
-        "const box = this.closest('figure'), images = [...box.querySelectorAll('img')];"
+        "const box = this.closest('.slides'), images = [...box.querySelectorAll('img')];"
         "images.forEach((image, i) => {image.hidden = i != this.value});"
         "box.querySelector('output').value = images[this.value].alt"
     )
@@ -52,11 +52,11 @@ class Slides:
             for i, (text, picture) in enumerate(zip(self.texts, self._pictures))
         )
         return (
-            f'<figure style="margin: 0">\n{images}\n<div style="display: flex; gap: 0.7em; align-items: center">'
+            f'<div class="slides">\n{images}\n<div style="display: flex; gap: 0.7em; align-items: center">'
             f'<button type="button" aria-label="play or stop" onclick="{escape(self._PLAY)}">▶</button>'
             f'<input type="range" min="0" max="{len(self.texts) - 1}" value="0" step="1" aria-label="picture" '
             f'style="flex: 1; max-width: 24em" oninput="{escape(self._SHOW)}">'
-            f"<output>{escape(self.texts[0])}</output></div>\n</figure>"
+            f"<output>{escape(self.texts[0])}</output></div>\n</div>"
         )
 
     def __repr__(self) -> str:
