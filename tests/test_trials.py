@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from conftest import refused
 from scipy.stats import kstest
 
-from tests.conftest import refused
 from topo import evidence, filters, spaces, trials
 
 LOOPS = evidence.Loops(landmarks=30)
