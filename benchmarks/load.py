@@ -1,7 +1,7 @@
 """Loads: a million filters, a file of a hundred sizes of layers, two hundred runs of chapters. Time and memory of each.
 
 Knows what is loaded and the report; must not know how any of it is computed. `make bench` leaves it out:
-`.venv/bin/python -m benchmarks.load` takes half an hour on a quiet machine; `--help` lists its options.
+`.venv/bin/python -m benchmarks.load` takes minutes, and longer for the runs; `--help` lists its options.
 """
 
 import argparse
@@ -66,8 +66,11 @@ def _around(parameter: Parameter, generator):
 
 
 def sweep_chapters(limit):
-    """Sweep the chapters of SWEPT over random values: {"seconds", "failed": reasons, "memory": after each run}."""
-    generator, failed, memory = np.random.default_rng(0), [], []
+    """Sweep the chapters of SWEPT over random values: {"seconds", "memory": bytes, "note": what became of the runs}.
+
+    The memory is this process's, which looks after the runs; each run has processes of its own.
+    """
+    generator, runs, memory = np.random.default_rng(0), [], []
     signal.alarm(limit)
     start = time.perf_counter()
 
@@ -78,10 +81,13 @@ def sweep_chapters(limit):
         path = book.chapters()[name]
         choices = drawn(chapter_parameters(path), generator)
         with tempfile.TemporaryDirectory() as folder:
-            _, runs = sweep.sweep(path, choices, Path(folder) / "sweep", report=note)
-        failed += [run.failed for run in runs if run.failed]
+            runs += sweep.sweep(path, choices, Path(folder) / "sweep", report=note)[1]
     signal.alarm(0)
-    return {"seconds": time.perf_counter() - start, "failed": failed, "memory": memory}
+    failed = [run.failed for run in runs if run.failed]
+    reasons = "".join(f" ({why})" for why in sorted(set(failed)))
+    early, late = (memory[i] / 2**20 for i in (len(memory) // 10, -1))
+    told = f"{len(runs) - len(failed)} done, {len(failed)} refused{reasons}; {early:,.0f} MiB after a tenth of them"
+    return {"seconds": time.perf_counter() - start, "memory": max(memory), "note": f"{told}, {late:,.0f} at the end"}
 
 
 def measure(load, filters, limit):
@@ -109,19 +115,10 @@ def measure(load, filters, limit):
 
 def _told(found):
     """What a load took, with its "result" as text."""
-    held = found["memory"]
-    if isinstance(held, int):
-        return {
-            "result": f"{found['seconds']:,.0f} s, {held / 2**20:,.0f} MiB",
-            "seconds": found["seconds"],
-            "memory": held,
-        }
-    failed, (early, late) = found["failed"], (each / 2**20 for each in (held[len(held) // 10], held[-1]))
-    done = f"{len(held) - len(failed)} done, {len(failed)} refused" + "".join(
-        f" ({why})" for why in sorted(set(failed))
-    )
-    grown = f"the sweep held {early:,.0f} MiB after a tenth of them, {late:,.0f} at the end"
-    return {"result": f"{found['seconds']:,.0f} s, {done}; {grown}", "seconds": found["seconds"], "memory": max(held)}
+    result = f"{found['seconds']:,.0f} s, {found['memory'] / 2**20:,.0f} MiB"
+    if note := found.get("note"):
+        result += f"; {note}"
+    return {"result": result, "seconds": found["seconds"], "memory": found["memory"]}
 
 
 def main(arguments=None):

@@ -446,6 +446,21 @@ def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"] and accessibility(page) == []
 
 
+def test_pictures_are_slid_through_by_keyboard_and_played(visit):
+    page = visit("book/07-learning-gray")
+    figure = page.locator("#fig-07-slides")
+    slider, shown = figure.locator("input[type=range]"), figure.locator("img:visible")
+    labels = figure.locator("img").evaluate_all("images => images.map(image => image.alt)")
+    slider.focus()
+    for label in labels[1:3]:
+        page.keyboard.press("ArrowRight")
+        assert shown.count() == 1 and shown.get_attribute("alt") == label == figure.locator("output").inner_text()
+    slider.press("End")
+    figure.locator("button").click()  # from the end it begins anew
+    page.wait_for_function("() => document.querySelector('#fig-07-slides input').value === '1'")
+    assert shown.get_attribute("alt") == labels[1] and page.complaints == []
+
+
 def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
     page = visit("book/05-mnist")
     button, dialog = page.locator("#fig-05-second-barcodes .enlarge"), page.locator("dialog.enlarged")

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_bad_options_are_refused_before_anything_runs(arguments, message, capsys
 def test_loads_are_measured_in_time_and_memory_and_kept_beside_others(tmp_path, monkeypatch, capsys):
     def afresh(function, *arguments):
         if function == "benchmarks.load.sweep_chapters":
-            return {"seconds": 3.0, "failed": ["no core"], "memory": [2**20 * each for each in range(20)]}
+            return {"seconds": 3.0, "memory": 2**20, "note": "19 done"}
         assert arguments[-1] == 7 and (
             function == "benchmarks.load.inspect_sizes" or arguments[1:3] == ("topo", 1_000_000)
         )
@@ -144,8 +145,7 @@ def test_loads_are_measured_in_time_and_memory_and_kept_beside_others(tmp_path, 
         "filters: lazy witness": "100 s, 1,024 MiB",
         "filters: Mapper": "not done within 7 s",
         "sizes of layers in one file, inspected": "100 s, 1,024 MiB",
-        "runs of chapters, values at random": "3 s, 19 done, 1 refused (no core); "
-        "the sweep held 2 MiB after a tenth of them, 19 at the end",
+        "runs of chapters, values at random": "3 s, 1 MiB; 19 done",
     }
     assert {row["count"] for row in rows.values()} == {1_000_000, 100, 200}
     assert all((row["kind"], row["date"], row["machine"]) == ("loads", "today", "here") for row in rows.values())
@@ -158,6 +158,21 @@ def test_values_at_random_are_allowed_in_all_pairs():
         choices = load.drawn(declared, np.random.default_rng(1))
         assert len(sweep.plan(declared, choices)) == 100
         assert all(len(set(map(repr, values))) == 10 for values in choices.values())
+
+
+def test_runs_are_counted_with_the_memory_of_their_sweep(monkeypatch):
+    def swept(path, choices, out, report):
+        for i in range(100):
+            report(f"run {i}")
+        report("3 of 103 runs were executed before")
+        return out, [sweep.Run({}, out, "no core" if i == 5 else "") for i in range(103)]
+
+    monkeypatch.setattr(sweep, "sweep", swept)
+    found = load.sweep_chapters(100)
+    assert re.fullmatch(
+        r"204 done, 2 refused \(no core\); \d+ MiB after a tenth of them, \d+ at the end", found["note"]
+    )
+    assert found["memory"] > 2**20
 
 
 def test_a_file_of_sizes_is_inspected(capsys):
