@@ -170,7 +170,8 @@ def test_runs_are_counted_with_the_memory_of_their_sweep(monkeypatch):
     monkeypatch.setattr(sweep, "sweep", swept)
     found = load.sweep_chapters(100)
     assert re.fullmatch(
-        r"204 done, 2 refused \(no core\); \d+ MiB after a tenth of them, \d+ at the end", found["note"]
+        r"204 done, 2 refused \(no core\); [\d,]+ MiB after a tenth of them, [\d,]+ at the end",
+        found["note"],
     )
     assert found["memory"] > 2**20
 
