@@ -24,6 +24,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     # And most of a compilation is LLVM's optimisation, which programs that run for a moment do not earn back.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
+APART = ("test_variants.py",)  # its tests take a minute each and share nothing
+
 # numba compiles the functions of topo.compiled and would not compile a check around them.
 HOOKED = [f"topo.{module.name}" for module in iter_modules([str(ROOT / "topo")]) if module.name != "compiled"]
 jaxtyping.install_import_hook(HOOKED, "beartype.beartype")
@@ -155,6 +157,19 @@ def pytest_runtest_makereport(item, call):
         entry["count"] += dict(report.user_properties).get("count", 1)
         if not report.passed:
             entry["result"] = report.outcome
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give the tests of a file to one process, files with most tests first; each test of APART by itself, last."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return nodeid if Path(file).name in APART else file
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_sessionfinish(session):

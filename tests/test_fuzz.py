@@ -1,5 +1,6 @@
 """A few inputs of each kind that `make fuzz` makes at random, and faults that it found."""
 
+import gzip
 import json
 
 import fuzzing
@@ -59,6 +60,12 @@ def test_what_only_a_reading_library_fails_at_is_refused(content, tmp_path):
     (tmp_path / "case").write_bytes(content)
     with pytest.raises(ValueError, match="truncated or corrupt"):
         pretrained.read(tmp_path / "case")
+
+
+def test_an_idx_file_that_ends_within_its_first_four_bytes_is_refused(tmp_path):
+    for length in range(4):
+        with pytest.raises(ValueError, match="is not an IDX file"):
+            fuzzing.idx(gzip.compress(b"\0\0\x08\x03"[:length]), tmp_path / "case")
 
 
 def test_text_that_is_nested_deeply_is_refused_wherever_it_is_read(tmp_path):

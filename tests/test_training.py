@@ -69,17 +69,16 @@ import numpy as np
 import jax
 from topo import checkpoints, training
 assert len(jax.local_devices()) == 2
-for text, settings in (("M(8,4,16)", {}), ("C(8,4,16)", dict(crop=6))):
-    for formulation in ("fused", "products"):
-        settings = dict(settings, dataset="digits", batch=32)
-        two = training.train_population(text, 3, 20, (0, 20), formulation=formulation, **settings)
-        wanted = training.Training(training.Architecture.parse(text), **settings)
-        trainer = training.Trainer(wanted, formulation=formulation)
-        one = checkpoints.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
-        for layer in (1, 2):
-            np.testing.assert_allclose(two.kernels[layer][20], one.kernels[layer][20], rtol=0, atol=1e-5)
-            assert two.kernels[layer][20].shape[0] == 3
-        np.testing.assert_allclose(two.accuracy[20], one.accuracy[20], atol=1 / 297 + 1e-9)
+for text, formulation, settings in (("M(8,4,16)", "fused", {}), ("C(8,4,16)", "products", dict(crop=6))):
+    settings = dict(settings, dataset="digits", batch=32)
+    two = training.train_population(text, 3, 20, (0, 20), formulation=formulation, **settings)
+    wanted = training.Training(training.Architecture.parse(text), **settings)
+    trainer = training.Trainer(wanted, formulation=formulation)
+    one = checkpoints.Chunk(trainer, range(3)).run(20, (0, 20)).population((0, 20))
+    for layer in (1, 2):
+        np.testing.assert_allclose(two.kernels[layer][20], one.kernels[layer][20], rtol=0, atol=1e-5)
+        assert two.kernels[layer][20].shape[0] == 3
+    np.testing.assert_allclose(two.accuracy[20], one.accuracy[20], atol=1 / 297 + 1e-9)
 """
 
 

@@ -144,7 +144,8 @@ def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
             raw = file.read(_LARGEST_IDX + 1)
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked ({error})") from None
-    if raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3] or len(raw) > _LARGEST_IDX:
+    whole = len(raw) >= 4 and len(raw) >= 4 + 4 * raw[3]
+    if raw[:3] != b"\0\0\x08" or not whole or len(raw) > _LARGEST_IDX:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", rank, offset=4)

@@ -75,7 +75,7 @@ def small_png(figure: matplotlib.figure.Figure, dpi: Number, **options: Any) -> 
     dpi: pixels an inch; options: of `Figure.savefig`.
     """
     whole, small = BytesIO(), BytesIO()
-    figure.savefig(whole, format="png", dpi=dpi, **options)
+    figure.savefig(whole, format="png", dpi=dpi, pil_kwargs={"compress_level": 1}, **options)
     colours = Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
     colours.putpalette([255 if value == 254 else value for value in colours.getpalette() or ()])  # white is white
     colours.save(small, "png", optimize=True, dpi=(dpi, dpi))
