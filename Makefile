@@ -5,12 +5,13 @@
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
 # make tried   what the tests of faults, downloads and weight files find, in data/tried/tests.json (minutes)
 # make fuzz    100,000 inputs at random of each kind, or those that data/tried/inputs.json lacks (hours)
+# make audit   the pinned packages looked up among known vulnerabilities (asks pypi.org for the tool and api.osv.dev)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
 run = $(VENV)/bin/python
 
-.PHONY: book pdf test train bench tried fuzz lock environment clean
+.PHONY: book pdf test train bench tried fuzz audit lock environment clean
 
 book: environment
 	$(run) -m topo book
@@ -22,6 +23,7 @@ test: environment
 	$(run) -m ruff check
 	$(run) -m ruff format --check
 	$(run) -m mypy
+	$(run) -m bandit --quiet --recursive -l -l topo benchmarks book/_extensions
 	$(run) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg tests book
 
 train: environment
@@ -37,6 +39,12 @@ tried: environment
 
 fuzz: environment
 	$(run) tests/fuzzing.py
+
+# In an environment of its own, because the tool needs packages that the project must not get.
+audit:
+	$(PYTHON) -m venv _build/audit
+	_build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	_build/audit/bin/python -m pip_audit --requirement requirements.txt --no-deps --disable-pip --strict --vulnerability-service osv
 
 environment: $(VENV)/installed
 

@@ -61,7 +61,7 @@ def test_a_command_runs_as_printed(name, words):
         paths = [word for word in rest if word.startswith(("tests", "book"))]
         assert all((book.ROOT / path).exists() for path in paths)
     else:
-        assert module in ("ruff", "mypy", "pip", "papermill")
+        assert module in ("ruff", "mypy", "bandit", "pip", "papermill")
 
 
 def check_topo(words):

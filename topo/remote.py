@@ -262,7 +262,7 @@ def _answer(url: str, have: int) -> HTTPResponse | None:
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(request, timeout=_SILENCE))  # noqa: S310 -- as above
+            answers.put(urllib.request.urlopen(request, timeout=_SILENCE))  # noqa: S310 -- as above # nosec B310
         except Exception as error:
             answers.put(error)
 
