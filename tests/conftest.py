@@ -107,7 +107,10 @@ def make_checkout(root):
     )
     second = ("n: int = 1  # a count; n >= 1\nfail: bool = False  # whether to raise", {"tags": ["parameters"]})
     raising = ("if fail:\n    raise RuntimeError(f'no luck\\nwith {n}')\nn + 1", {})
-    write_chapter(root / "book" / "02-second.ipynb", ["# Second\n\nSee {numref}`fig-01-line`.", second, raising])
+    write_chapter(
+        root / "book" / "02-second.ipynb",
+        ["# Second\n\nSee {numref}`fig-01-line`.\n\n## Exercises\n\nCount.", second, raising],
+    )
     return root
 
 

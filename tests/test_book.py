@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import DERIVED, make_checkout, write_chapter
 
-from topo import book, parameters
+from topo import book, machine, parameters
 
 
 def chapter_of(source, folder):
@@ -319,6 +319,17 @@ def test_the_pages_show_pictures_and_formulas_without_a_network(built):
     assert first.fetched == intro.fetched == []
     text = (html / "book" / "01-first.html").read_text("utf-8")
     assert "to be dropped" not in text and "A line. It goes from k to the networks." in text
+
+
+def test_a_page_with_exercises_says_how_long_its_chapter_ran(built):
+    second, first = (
+        (built / "_build" / "html" / "book" / f"0{n}.html").read_text("utf-8") for n in ("2-second", "1-first")
+    )
+    heading, said = re.search(r'<section id="exercises">\s*(<h2>.*?</h2>)\s*<p>(.*?)</p>', second, re.DOTALL).groups()
+    processors = machine.processors()
+    on = f"{processors} processors" if processors > 1 else "one processor"
+    assert "Exercises" in heading and said == f"When this page was made, it ran for about 10 seconds on {on}."
+    assert "When this page was made" not in first
 
 
 @pytest.fixture(scope="module")

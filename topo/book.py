@@ -23,7 +23,7 @@ from typing import Any
 
 from topo.files import brief, check_folder, locked, write_atomically
 from topo.freshness import Store, stamps
-from topo.machine import shares_locks
+from topo.machine import processors, shares_locks
 from topo.parameters import (
     ParameterError,
     cells_of,
@@ -40,6 +40,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "_template"
 
 READS_CHAPTERS = "reads-chapters"  # the tag of a chapter that is executed after those whose outputs it reads
+
+TOOK = "took"  # in an executed notebook's metadata: {"seconds": in tens, "processors": how many there were}
 
 _NOTE = "other-parameters"  # the id of the cell that says them
 _WHOSE = "The text describes the book's own run; numbers, tables and figures are of this one."
@@ -111,7 +113,7 @@ def run_chapter(
     overrides: values by name, checked as in `topo.parameters.check` before anything runs.
     cwd: the folder that it runs in; where None, a copy of the chapter's own that is thrown away. trace: a file into
     which `topo.freshness.watch` writes what the chapter depends on; None where nobody asks.
-    Returns `out`, which is written whole or not at all.
+    Returns `out`, which is written whole or not at all; its metadata say how long it took (TOOK).
     Raises ValueError for a parameter or an `out` that is not allowed, and as `chapter_parameters` does; BookError,
     naming chapter and cell, where a cell raises or the kernel dies. Where a cell raises, what was executed is kept
     beside `out` as *.failed.ipynb.
@@ -157,6 +159,8 @@ def run_chapter(
             what = f"cell {reached[-1] + 1} did not end" if reached else "its kernel did not start"
             raise BookError(f"{path.stem}: {what}: {one_line(error)}") from None
     notebook.metadata.papermill.update(input_path=path.name, output_path=out.name)
+    tens = max(1, round(notebook.metadata.papermill.duration / 10))  # two runs seldom agree in more
+    notebook.metadata[TOOK] = {"seconds": 10 * tens, "processors": processors()}
     if changed:
         _say_what_changed(
             notebook, {each.name: (values[each.name], each.default) for each in declared if each.name in changed}

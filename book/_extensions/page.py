@@ -21,6 +21,7 @@ ANSWERS = "application/vnd.topo.answers"  # topo.figures.style.MIMETYPE, whose i
 
 _ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
 _QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", re.DOTALL)
+_EXERCISES = re.compile(r'(<section id="exercises">\s*<h2>.*?</h2>)', re.DOTALL)
 _PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>')
 _DPI = 110  # at which a page shows pictures that say their resolution, as topo.figures.use_style has it
 _MENDED = (
@@ -46,6 +47,7 @@ def setup(app):
     app.connect("builder-inited", _provide)
     app.connect("html-page-context", _describe)
     app.connect("html-page-context", _add_answers)
+    app.connect("html-page-context", _say_how_long)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -85,18 +87,33 @@ def _describe(app, pagename, templatename, context, doctree):
         context["metatags"] = f'{context.get("metatags", "")}<meta name="description" content="{escape(words)}" />'
 
 
-def _add_answers(app, pagename, templatename, context, doctree):
-    """Put the data of pictures that answer, which a notebook's figures hold, where answers.js looks for them."""
+def _notebook(app, pagename, doctree):
+    """The notebook that a page is made of; one without anything for other pages."""
     source = Path(app.env.doc2path(pagename)) if doctree is not None else None
     if source is None or source.suffix != ".ipynb":
-        return
-    for cell in json.loads(source.read_text("utf-8"))["cells"]:
+        return {"cells": [], "metadata": {}}
+    return json.loads(source.read_text("utf-8"))
+
+
+def _add_answers(app, pagename, templatename, context, doctree):
+    """Put the data of pictures that answer, which a notebook's figures hold, where answers.js looks for them."""
+    for cell in _notebook(app, pagename, doctree)["cells"]:
         name = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
         for output in cell.get("outputs", ()):
             if name and ANSWERS in output.get("data", {}):
                 data = "".join(output["data"][ANSWERS]).replace("<", "\\u003c")
                 script = f'<script type="application/json" class="answers" data-picture="{name}">{data}</script>'
                 context["body"] += script
+
+
+def _say_how_long(app, pagename, templatename, context, doctree):
+    """Above the exercises, whose commands run the chapter, say how long that took, as topo.book.TOOK has it."""
+    took = _notebook(app, pagename, doctree)["metadata"].get("took")
+    if took:
+        time = f"{took['seconds']} seconds" if took["seconds"] < 100 else f"{took['seconds'] / 60:.1f} minutes"
+        processors = "one processor" if took["processors"] == 1 else f"{took['processors']} processors"
+        said = f"When this page was made, it ran for about {time} on {processors}."
+        context["body"] = _EXERCISES.sub(rf"\1\n<p>{said}</p>", context["body"], count=1)
 
 
 def _sized(folder, picture):
