@@ -249,6 +249,19 @@ def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path, monkeypatch):
         book.run_chapter(tmp_path / "chapter.ipynb", {}, tmp_path / "runs" / "out.ipynb")
 
 
+def test_a_kernel_whose_ports_were_taken_starts_again(tmp_path, monkeypatch):
+    cells = [("k: int = 1  # a count; k >= 1", {"tags": ["parameters"]}), ("k + 41", {})]
+    chapter, mark = write_chapter(tmp_path / "chapter.ipynb", cells), tmp_path / "started"
+    (tmp_path / "ipykernel_launcher.py").write_text(
+        f"import pathlib\nmark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists():\n    mark.touch()\n    raise SystemExit(1)\n"
+        "from ipykernel import kernelapp\nkernelapp.launch_new_instance()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = book.run_chapter(chapter, {}, tmp_path / "runs" / "out.ipynb")
+    assert mark.exists() and outputs(out) == ["", "42"]
+
+
 def test_a_run_checks_everything_before_it_starts(checkout, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "papermill", None)
     source = checkout / "book" / "02-second.ipynb"

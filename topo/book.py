@@ -46,6 +46,7 @@ TOOK = "took"  # in an executed notebook's metadata: {"seconds": in tens, "proce
 _NOTE = "other-parameters"  # the id of the cell that says them
 _WHOSE = "The text describes the book's own run; numbers, tables and figures are of this one."
 _CALLED_FROM = "TOPO_CALLED_FROM"  # an environment variable of a chapter's kernel
+_STARTS = 3  # of a kernel: another program may take the ports that were free when they were chosen for it
 _changed: tuple[str, ...] = ()  # in a chapter's kernel, what `check_parameters` found
 
 
@@ -143,21 +144,26 @@ def run_chapter(
             inside = [str(folder) for folder in (ROOT / "data", cwd)]
             begin = f"from topo import freshness; freshness.watch({str(trace)!r}, {inside!r}); del freshness"
             options.append(f"--IPKernelApp.exec_lines={[begin]!r}")
-        try:
-            notebook = papermill.execute_notebook(
-                template, executed, values, kernel_name="python3", language="python", cwd=cwd, progress_bar=False,
-                request_save_on_cell_execute=False, kernel_manager_class=_kernel_manager_class(variables),
-                extra_arguments=options,
-                on_cell_start=lambda cell, cell_index: reached.append(cell_index),
-            )  # fmt: skip
-        except papermill.PapermillExecutionError as error:
-            write_atomically(failed, executed.read_bytes())
-            where = f"cell {error.cell_index + 1}, `{one_line(error.source.strip().splitlines()[0], 60)}`,"
-            what = one_line(f"{error.ename}: {error.evalue}".removesuffix(": "))
-            raise BookError(f"{path.stem}: {where} raised {what}; see {failed}") from None
-        except RuntimeError as error:
-            what = f"cell {reached[-1] + 1} did not end" if reached else "its kernel did not start"
-            raise BookError(f"{path.stem}: {what}: {one_line(error)}") from None
+        execute = partial(
+            papermill.execute_notebook, template, executed, values, kernel_name="python3", language="python", cwd=cwd,
+            progress_bar=False, request_save_on_cell_execute=False, extra_arguments=options,
+            kernel_manager_class=_kernel_manager_class(variables),
+            on_cell_start=lambda cell, cell_index: reached.append(cell_index),
+        )  # fmt: skip
+        for attempts_left in reversed(range(_STARTS)):
+            try:
+                notebook = execute()
+                break
+            except papermill.PapermillExecutionError as error:
+                write_atomically(failed, executed.read_bytes())
+                where = f"cell {error.cell_index + 1}, `{one_line(error.source.strip().splitlines()[0], 60)}`,"
+                what = one_line(f"{error.ename}: {error.evalue}".removesuffix(": "))
+                raise BookError(f"{path.stem}: {where} raised {what}; see {failed}") from None
+            except RuntimeError as error:
+                if attempts_left and not reached:
+                    continue
+                what = f"cell {reached[-1] + 1} did not end" if reached else "its kernel did not start"
+                raise BookError(f"{path.stem}: {what}: {one_line(error)}") from None
     notebook.metadata.papermill.update(input_path=path.name, output_path=out.name)
     tens = max(1, round(notebook.metadata.papermill.duration / 10))  # two runs seldom agree in more
     notebook.metadata[TOOK] = {"seconds": 10 * tens, "processors": processors()}
