@@ -12,6 +12,7 @@ TRUE = [
     "2 <= len(ks) == len(set(ks)) and all(each in (3, 5, 7) for each in ks)", "k % 2 == 1 and k // 2 == 1",
     "+p <= k / 6",    "min(ks) >= 1 and max(ks) <= 5 and sum(ks) - k == abs(0 - 5)", "any(each > 4 for each in ks)",
     "len({1, 1}) == 1",    "k is not None", "k not in [1, 2]", "1 < 2 > 0 != 1", "yes and p * k >= 1.5", "yes",
+    "ks == [3, 5] and (3, 5) != ks",
 ]  # fmt: skip
 FALSE = [
     "k",
@@ -29,6 +30,8 @@ FALSE += [
     "all(each > 3 for each in ks)",
     "all(each for each in k)",
     "not k >= 3 or k is None",
+    "[1] < (3, 5)",
+    "ks == (3, 5)",
 ]
 
 

@@ -87,7 +87,9 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
             return value
         case ast.Name(id=name):
             return values[name]
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+        case ast.Tuple(elts=parts):
+            return tuple(_value(part, values) for part in parts)
+        case ast.List(elts=parts):
             return [_value(part, values) for part in parts]
         case ast.Set(elts=parts):
             return {_value(part, values) for part in parts}
