@@ -45,9 +45,12 @@ def inspect_sizes(count, limit):
 
 
 def drawn(declared, generator):
-    """GRID values at random, by name, for two of the parameters that are numbers, such that all pairs are allowed."""
+    """GRID values at random, by name, for two of the parameters that are numbers, such that all pairs are allowed.
+
+    Raises ValueError where a thousand draws find none.
+    """
     numbers = [each for each in declared if type(each.default) in (int, float)]
-    while True:
+    for _ in range(1000):
         two = generator.choice(len(numbers), 2, replace=False)
         choices = {numbers[i].name: _around(numbers[i], generator) for i in two}
         try:
@@ -55,6 +58,7 @@ def drawn(declared, generator):
                 return choices
         except ValueError:
             continue
+    raise ValueError(f"no {GRID} values of two of {', '.join(each.name for each in numbers)} are allowed together")
 
 
 def _around(parameter: Parameter, generator):

@@ -158,6 +158,9 @@ def test_values_at_random_are_allowed_in_all_pairs():
         choices = load.drawn(declared, np.random.default_rng(1))
         assert len(sweep.plan(declared, choices)) == 100
         assert all(len(set(map(repr, values))) == 10 for values in choices.values())
+    fixed = [parameters.Parameter(name, "float", 0.5, "a share", f"{name} == 0.5") for name in "pq"]
+    with pytest.raises(ValueError, match="no 10 values of two of p, q are allowed together"):
+        load.drawn(fixed, np.random.default_rng(1))
 
 
 def test_runs_are_counted_with_the_memory_of_their_sweep(monkeypatch):
