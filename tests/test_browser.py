@@ -459,6 +459,8 @@ def test_pictures_are_slid_through_by_keyboard_and_played(visit):
     figure.locator("button").click()  # from the end it begins anew
     page.wait_for_function("() => document.querySelector('#fig-07-slides input').value === '1'")
     assert shown.get_attribute("alt") == labels[1] and page.complaints == []
+    page.emulate_media(media="print")
+    assert shown.count() == 1 and not slider.is_visible()
 
 
 def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
