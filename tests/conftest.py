@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 ROOT = Path(__file__).resolve().parent.parent
 if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     os.environ["TOPO_CHECKPOINTS"] = tempfile.mkdtemp(prefix="topo-tests-")  # not among those of a real training
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.mkdtemp(prefix="topo-tests-hypothesis-")
     # Most of a training test is compilation: a program that one test has compiled is ready for all others.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="topo-tests-jax-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -183,5 +184,5 @@ def pytest_sessionfinish(session):
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        for folder in ("TOPO_CHECKPOINTS", "JAX_COMPILATION_CACHE_DIR"):
+        for folder in ("TOPO_CHECKPOINTS", "HYPOTHESIS_STORAGE_DIRECTORY", "JAX_COMPILATION_CACHE_DIR"):
             shutil.rmtree(os.environ[folder], ignore_errors=True)

@@ -291,7 +291,9 @@ def read_only(folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
 
 
-def test_a_read_only_checkout_runs_its_chapters_without_a_home(checkout, tmp_path):
+def test_a_read_only_checkout_runs_its_chapters_without_a_home(checkout, tmp_path, monkeypatch):
+    for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "IPYTHONDIR"):  # which topo sets where the tests have no home
+        monkeypatch.delenv(name, raising=False)
     home, temporary, out = (tmp_path / name for name in ("home", "temporary", "out"))
     for folder in (home, temporary, out):
         folder.mkdir()

@@ -106,7 +106,7 @@ def test_a_cluster_that_shares_no_folder_trains_the_same_and_brings_the_checkpoi
 
     cluster = [dask("scheduler", "--host", "127.0.0.1", "--port", "0"), dask("worker", "--nthreads", "1", "--no-nanny")]
     try:
-        wait_for(file.exists)
+        wait_for(lambda: file.exists() and file.read_text())
         address = json.loads(file.read_text())["address"]
         wanted = populations.Plan(
             training.Training(Architecture.parse("M(7,4,16)"), "digits", 32), 4, 600, (4, 600), (0, 100, 600)
