@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from topo.types import Number, Whole
 
@@ -132,4 +133,4 @@ def _chebyshev(
 
     It is the largest difference of a coordinate: boxes of one side overlap where it is less than that side.
     """
-    return np.abs(places[:, None] - others).max(axis=2).min(axis=1, initial=np.inf)
+    return cdist(places, others, "chebyshev").min(axis=1, initial=np.inf)
