@@ -13,6 +13,7 @@ TRUE = [
     "+p <= k / 6",    "min(ks) >= 1 and max(ks) <= 5 and sum(ks) - k == abs(0 - 5)", "any(each > 4 for each in ks)",
     "len({1, 1}) == 1",    "k is not None", "k not in [1, 2]", "1 < 2 > 0 != 1", "yes and p * k >= 1.5", "yes",
     "ks == [3, 5] and (3, 5) != ks",
+    "None is none",
 ]  # fmt: skip
 FALSE = [
     "k",
@@ -68,6 +69,8 @@ def test_every_constraint_of_the_book_is_one_with_room_to_spare():
         ("(k := 3) == 3", "is not simple"),
         ("k == 1j or k == b'' or k == ...", "is not simple"),
         ("-" * 20 + "k < 3", "is not simple"),
+        ("0.5 is 0.5", "is not simple"),
+        ("none is None and p is not k", "is not simple"),
         ("k(3) == 3", "is not simple"),
         ("__import__('os') and k", "uses __import__"),
         ("open(name) and print(k)", "uses open, print"),

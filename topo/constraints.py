@@ -27,7 +27,7 @@ def parse(text: str, names: Iterable[str]) -> ast.expr:
     """The expression that `text` is, over `names`.
 
     It may have numbers, texts, lists, comparisons, and/or/not, + - * / // % of numbers, the functions abs, all, any,
-    len, max, min, set and sum, and one `... for name in ...` in a call.
+    len, max, min, set and sum, and one `... for name in ...` in a call. `is` and `is not` compare with None only.
     Raises ValueError, which begins with "is", or "uses" and the names that are unknown, for anything else, for more
     than LONGEST characters, and for one that is deeper than DEEPEST.
     """
@@ -70,8 +70,11 @@ def _is_simple(node: ast.expr, depth: int) -> bool:
             parts = [operand]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             parts = [left, right]
-        case ast.Compare(left=left, comparators=comparators):
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
             parts = [left, *comparators]
+            identities = [i for i, op in enumerate(ops) if isinstance(op, (ast.Is, ast.IsNot))]
+            if not all(_is_none(parts[i]) or _is_none(parts[i + 1]) for i in identities):
+                return False  # which other values are the same object is up to Python
         case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _FUNCTIONS:
             pass
         case ast.GeneratorExp(elt=part, generators=[ast.comprehension(target=ast.Name(), iter=items, ifs=[])]):
@@ -79,6 +82,10 @@ def _is_simple(node: ast.expr, depth: int) -> bool:
         case _:
             return False
     return depth > 0 and all(_is_simple(part, depth - 1) for part in parts)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
