@@ -70,6 +70,7 @@ def test_every_constraint_of_the_book_is_one_with_room_to_spare():
         ("k == 1j or k == b'' or k == ...", "is not simple"),
         ("-" * 20 + "k < 3", "is not simple"),
         ("0.5 is 0.5", "is not simple"),
+        ("not not abs", "is not simple"),
         ("none is None and p is not k", "is not simple"),
         ("k(3) == 3", "is not simple"),
         ("__import__('os') and k", "uses __import__"),

@@ -62,8 +62,10 @@ def holds(tree: ast.expr, values: Mapping[str, Any]) -> bool:
 def _is_simple(node: ast.expr, depth: int) -> bool:
     """Whether `_value` can compute an expression that has `depth` levels at most."""
     match node:
-        case ast.Constant(value=int() | float() | str() | None) | ast.Name():
+        case ast.Constant(value=int() | float() | str() | None):
             parts: list[ast.expr] = []
+        case ast.Name(id=name):
+            return depth > 0 and name not in _FUNCTIONS  # which are called only
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.BoolOp(values=parts):
             pass
         case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
