@@ -341,7 +341,7 @@ def test_a_page_with_exercises_says_how_long_its_chapter_ran(built):
     heading, said = re.search(r'<section id="exercises">\s*(<h2>.*?</h2>)\s*<p>(.*?)</p>', second, re.DOTALL).groups()
     processors = machine.processors()
     on = f"{processors} processors" if processors > 1 else "one processor"
-    assert "Exercises" in heading and said == f"When this page was made, it ran for about 10 seconds on {on}."
+    assert "Exercises" in heading and said == f"When this page was made, its code ran for about 10 seconds on {on}."
     assert "When this page was made" not in first
 
 

@@ -112,7 +112,7 @@ def _say_how_long(app, pagename, templatename, context, doctree):
     if took:
         time = f"{took['seconds']} seconds" if took["seconds"] < 100 else f"{took['seconds'] / 60:.1f} minutes"
         processors = "one processor" if took["processors"] == 1 else f"{took['processors']} processors"
-        said = f"When this page was made, it ran for about {time} on {processors}."
+        said = f"When this page was made, its code ran for about {time} on {processors}."
         context["body"] = _EXERCISES.sub(rf"\1\n<p>{said}</p>", context["body"], count=1)
 
 
