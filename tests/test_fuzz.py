@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 
 import fuzzing
 import numpy as np
@@ -66,6 +67,23 @@ def test_an_idx_file_that_ends_within_its_first_four_bytes_is_refused(tmp_path):
     for length in range(4):
         with pytest.raises(ValueError, match="is not an IDX file"):
             fuzzing.idx(gzip.compress(b"\0\0\x08\x03"[:length]), tmp_path / "case")
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 16, 2**64 - 8, 5000])
+@pytest.mark.parametrize("name", ["a.h5", "stored.keras", "deflated.keras"])
+def test_a_heap_of_hdf5_that_has_no_end_is_refused(name, size, tmp_path):
+    content = bytearray(fuzzing.seeds()["h5"][0])
+    heap = content.index(b"GCOL\x01\0\0\0")
+    rest = next(
+        at for at in range(heap + 16, heap + 4096, 8) if not any(content[at : at + 8])
+    )  # the space that is free
+    content[rest + 8 : rest + 16] = size.to_bytes(8, "little")
+    if name.endswith(".keras"):
+        how = zipfile.ZIP_STORED if name.startswith("stored") else zipfile.ZIP_DEFLATED
+        content = fuzzing._zip({"config.json": "{}", "model.weights.h5": bytes(content)}, how)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="a heap of texts in it has no end"):
+        pretrained.read(tmp_path / name)
 
 
 def test_text_that_is_nested_deeply_is_refused_wherever_it_is_read(tmp_path):

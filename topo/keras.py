@@ -10,7 +10,7 @@ import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
@@ -23,6 +23,9 @@ from topo.tensors import MOST_TEXT, Contents, Refused, Tensor, expands, natural,
 
 WEIGHTS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
 _CONFIG = "config.json"
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at the beginning, or at byte 512, 1,024, 2,048, ...
+_HEAP = b"GCOL\x01\0\0\0"
+MOST_HEAP = 2**26  # bytes
 _NESTING = {"model_weights", "layers", "_layers", "_layer_checkpoint_dependencies"}  # groups that are no layers
 _KINDS = {
     "Conv2D": "convolution", "Convolution2D": "convolution", "DepthwiseConv2D": "depthwise",
@@ -45,23 +48,59 @@ def _hdf5_file(path: Path | IO[bytes] | io.BufferedIOBase) -> Any:
     return h5py.File(path, "r")
 
 
-@contextmanager
-def _keras_file(path: Path) -> Iterator[Any]:
-    with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as member, _hdf5_file(member) as file:
-        yield file
-
-
-def _unpacked(path: Path) -> Callable[[Path], AbstractContextManager[Any]]:
-    """What opens the HDF5 in a .keras: where it is deflated, a temporary copy, in which one can go back."""
+def _unpacked(path: Path) -> IO[bytes]:
+    """The HDF5 in a .keras as a temporary file, in which one can go back, as HDF5's library and we do."""
     with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as member:
         about = archive.getinfo(WEIGHTS)
         if why := expands(about.file_size, about.compress_size):
             raise Refused(f"{path}: {WEIGHTS} {why}")
-        if about.compress_type == zipfile.ZIP_STORED:
-            return _keras_file
         copy = TemporaryFile()
         shutil.copyfileobj(member, copy)
-    return lambda _: _hdf5_file(copy)
+    return copy
+
+
+def _check_heaps(path: Path, file: IO[bytes]) -> None:
+    """Raise Refused where HDF5's library would read a heap, in which texts of attributes are, for ever.
+
+    It steps from object to object by the sizes that they have, and does not notice that one has none. (A heap begins
+    with `_HEAP` and its size. An object has an index, a count, four bytes, its size and its content; one of index 0 is
+    the space that is free, and its size includes its head: HDF5 File Format Specification, III.E.)
+    """
+    end = file.seek(0, io.SEEK_END)
+    starts = [at for at in [0, *(512 << i for i in range(40))] if at < end and _piece(file, at, 8) == _SIGNATURE]
+    if not starts:
+        return  # no HDF5, which the library says
+    about = _piece(file, starts[0] + 8, 7)
+    length = about[6] if about[0] < 2 else about[2]  # of a size, in bytes
+    head = 8 + -(-length // 8) * 8
+    done = 0
+    for at in _places(file, _HEAP):
+        size = int.from_bytes(_piece(file, at + 8, length), "little")
+        if at < done or size > min(end - at, MOST_HEAP):
+            raise Refused(f"{path} is truncated or corrupt: a heap of texts in it has no end")
+        heap, here = _piece(file, at, size), head
+        while here + head <= size:
+            own = int.from_bytes(heap[here + 8 : here + 8 + length], "little")
+            step = head + -(-own // 8) * 8 if any(heap[here : here + 2]) else own
+            if not 0 < step <= size - here:
+                raise Refused(f"{path} is truncated or corrupt: a heap of texts in it has no end")
+            here += step
+        done = at + size
+
+
+def _piece(file: IO[bytes], at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _places(file: IO[bytes], wanted: bytes, block: int = 2**20) -> Iterator[int]:
+    """Where `wanted` is in a file, in ascending order."""
+    for start in range(0, file.seek(0, io.SEEK_END), block):
+        piece = _piece(file, start, block + len(wanted) - 1)
+        at = piece.find(wanted)
+        while at >= 0:
+            yield start + at
+            at = piece.find(wanted, at + 1)
 
 
 def read_zip(path: Path) -> Contents:
@@ -71,21 +110,28 @@ def read_zip(path: Path) -> Contents:
         if described and archive.getinfo(_CONFIG).file_size > MOST_TEXT:
             raise Refused(f"{path}: {_CONFIG} declares {archive.getinfo(_CONFIG).file_size} bytes, more than are read")
         config = json.loads(archive.read(_CONFIG)) if described else None
-    contents = read_hdf5(path, _unpacked(path))
+    copy = _unpacked(path)
+    _check_heaps(path, copy)
+    contents = _read(partial(_hdf5_file, copy))
     return Contents(_as_described(contents.tensors, list(_described(config)), "classes"), "HWIO")
 
 
-def read_hdf5(path: Path, opened: Callable[[Path], AbstractContextManager[Any]] = _hdf5_file) -> Contents:
+def read_hdf5(path: Path) -> Contents:
     """The arrays of an HDF5 file, in the order of what it says of its layers: model_config, layer_names, weight_names.
 
     External links and virtual data sets are listed as unusable, and never opened.
     """
+    with path.open("rb") as file:
+        _check_heaps(path, file)
+    return _read(partial(_hdf5_file, path))
 
+
+def _read(opened: Callable[[], AbstractContextManager[Any]]) -> Contents:
     def read(key: str) -> np.ndarray:
-        with opened(path) as file:
+        with opened() as file:
             return file[key][()]
 
-    with opened(path) as file:
+    with opened() as file:
         groups, tensors = _walk(file, read)
         prefix = "model_weights/" if "model_weights" in groups else ""
         odd: list[Tensor] = []
