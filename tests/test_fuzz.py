@@ -55,6 +55,7 @@ HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (8, , }"
     [
         b"\x93NUMPY\x01\x00\x76\x00" + HEADER.ljust(118).encode() + bytes(99),  # NumPy's second reading of it failed
         ('{"weight_map": ' + DEEP).encode(),
+        b"\x89HDF\r\n\x1a\n",
     ],
 )
 def test_what_only_a_reading_library_fails_at_is_refused(content, tmp_path):

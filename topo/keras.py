@@ -68,9 +68,9 @@ def _check_heaps(path: Path, file: IO[bytes]) -> None:
     """
     end = file.seek(0, io.SEEK_END)
     starts = [at for at in [0, *(512 << i for i in range(40))] if at < end and _piece(file, at, 8) == _SIGNATURE]
-    if not starts:
-        return  # no HDF5, which the library says
-    about = _piece(file, starts[0] + 8, 7)
+    about = _piece(file, starts[0] + 8, 7) if starts else b""
+    if len(about) < 7:
+        return  # no HDF5, or cut off, which the library says
     length = about[6] if about[0] < 2 else about[2]  # of a size, in bytes
     head = 8 + -(-length // 8) * 8
     done = 0
