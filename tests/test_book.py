@@ -249,6 +249,12 @@ def test_a_kernel_that_dies_is_named_with_its_cell(tmp_path, monkeypatch):
         book.run_chapter(tmp_path / "chapter.ipynb", {}, tmp_path / "runs" / "out.ipynb")
 
 
+def test_notebooks_are_imported_without_parsers_that_nobody_needs():
+    source = "import sys; from topo import book; import papermill; print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", source], cwd=book.ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("False\n", 0)
+
+
 def test_a_kernel_whose_ports_were_taken_starts_again(tmp_path, monkeypatch):
     cells = [("k: int = 1  # a count; k >= 1", {"tags": ["parameters"]}), ("k + 41", {})]
     chapter, mark = write_chapter(tmp_path / "chapter.ipynb", cells), tmp_path / "started"

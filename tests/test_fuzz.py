@@ -87,6 +87,22 @@ def test_a_heap_of_hdf5_that_has_no_end_is_refused(name, size, tmp_path):
         pretrained.read(tmp_path / name)
 
 
+def test_a_heap_of_hdf5_that_is_larger_than_its_file_is_refused(tmp_path):
+    content = bytearray(fuzzing.seeds()["h5"][0])
+    heap = content.index(b"GCOL\x01\0\0\0")
+    content[heap + 8 : heap + 16] = len(content).to_bytes(8, "little")
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(ValueError, match=f"at byte {heap:,} declares {len(content):,} bytes"):
+        pretrained.read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 100])
+def test_a_heap_is_found_wherever_blocks_of_a_file_end(block, tmp_path):
+    (tmp_path / "a").write_bytes(b"abcaabcabcab")
+    with (tmp_path / "a").open("rb") as file:
+        assert list(keras._places(file, b"abc", block)) == [0, 4, 7]
+
+
 def test_text_that_is_nested_deeply_is_refused_wherever_it_is_read(tmp_path):
     (tmp_path / inventory.MANIFEST).write_text(DEEP)
     with pytest.raises(ValueError, match="is no manifest that can be read"):

@@ -25,7 +25,7 @@ WEIGHTS = "model.weights.h5"  # what a .keras, a zip file, holds its arrays in
 _CONFIG = "config.json"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"  # at the beginning, or at byte 512, 1,024, 2,048, ...
 _HEAP = b"GCOL\x01\0\0\0"
-MOST_HEAP = 2**26  # bytes
+_MOST_HEAP = 2**26  # bytes
 _NESTING = {"model_weights", "layers", "_layers", "_layer_checkpoint_dependencies"}  # groups that are no layers
 _KINDS = {
     "Conv2D": "convolution", "Convolution2D": "convolution", "DepthwiseConv2D": "depthwise",
@@ -76,8 +76,8 @@ def _check_heaps(path: Path, file: IO[bytes]) -> None:
     done = 0
     for at in _places(file, _HEAP):
         size = int.from_bytes(_piece(file, at + 8, length), "little")
-        if at < done or size > min(end - at, MOST_HEAP):
-            raise Refused(f"{path} is truncated or corrupt: a heap of texts in it has no end")
+        if at < done or size > min(end - at, _MOST_HEAP):
+            raise Refused(f"{path} is truncated or corrupt: a heap of texts at byte {at:,} declares {size:,} bytes")
         heap, here = _piece(file, at, size), head
         while here + head <= size:
             own = int.from_bytes(heap[here + 8 : here + 8 + length], "little")
