@@ -64,7 +64,7 @@ def _check_heaps(path: Path, file: IO[bytes]) -> None:
 
     It steps from object to object by the sizes that they have, and does not notice that one has none. (A heap begins
     with `_HEAP` and its size. An object has an index, a count, four bytes, its size and its content; one of index 0 is
-    the space that is free, and its size includes its head: HDF5 File Format Specification, III.E.)
+    the space that is free, and its size includes its head: HDF5 File Format Specification, "Global Heap".)
     """
     end = file.seek(0, io.SEEK_END)
     starts = [at for at in [0, *(512 << i for i in range(40))] if at < end and _piece(file, at, 8) == _SIGNATURE]
