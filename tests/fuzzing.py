@@ -132,11 +132,24 @@ def weights(content, path):
         found.draw(number, 100)
 
 
+def sharded(content, path):
+    from safetensors.numpy import save_file
+
+    for name, array in _ARRAYS.items():
+        beside = path.parent / f"{name}.safetensors"
+        if not beside.exists():
+            save_file({f"{name}.weight": array}, beside)
+    weights(content, path)
+
+
 # What is made
 
 
 def kernel(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+_ARRAYS = {"conv": kernel(8, 3, 3, 3), "deep": kernel(8, 8, 3, 3)}
 
 
 def _saved(save):
@@ -190,13 +203,14 @@ def seeds():
     from flax.serialization import to_bytes
     from safetensors.numpy import save
 
-    arrays = {"conv.weight": kernel(8, 3, 3, 3), "deep.weight": kernel(8, 8, 3, 3)}
+    arrays = {f"{name}.weight": array for name, array in _ARRAYS.items()}
+    index = {"weight_map": {f"{name}.weight": f"{name}.safetensors" for name in _ARRAYS}}
     inner, config = _saved(_hdf5), json.dumps(_CONFIG)
     npy = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
     keras = {"config.json": config, "model.weights.h5": inner}
     found = {
         "safetensors": [save(arrays), save(arrays, {"format": "pt"})],
-        "index.json": [json.dumps({"weight_map": {"conv.weight": "gone.safetensors"}}).encode()],
+        "index.json": [json.dumps(index).encode()],
         "npz": [_zip(npy, how) for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)],
         "npy": [npy["conv.weight.npy"]],
         "h5": [inner],
@@ -287,6 +301,7 @@ def targets():
     }
     config = _json_like().map(json.dumps)
     found |= {f"weights: {name}": (changed(files), weights) for name, files in seeds().items()}
+    found["weights: index.json"] = (changed(seeds()["index.json"]), sharded)
     inner = _saved(_hdf5)
     of_config = config.map(lambda text: _zip({"config.json": text, "model.weights.h5": inner}, zipfile.ZIP_STORED))
     return {
