@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -140,6 +144,43 @@ def test_threads_do_not_change_the_bits(monkeypatch):
     monkeypatch.setattr(neighbors.config, "NUMBA_NUM_THREADS", 1)
     np.testing.assert_array_equal(neighbors.kth_distances(points, [30, 5]), several[0])
     np.testing.assert_array_equal(neighbors.spanning_tree_lengths(points), several[1])
+
+
+IN_A_FORK = """
+import os, sys
+import numpy as np
+from topo import neighbors
+points = np.random.default_rng(0).normal(size=(1500, 3))
+neighbors.config.NUMBA_NUM_THREADS = 2
+expected = neighbors.kth_distances(points, [5])
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(int(not np.array_equal(neighbors.kth_distances(points, [5]), expected)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
+def test_a_forked_process_starts_threads_of_its_own():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", IN_A_FORK], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("n, d", SIZES)
+def test_leaves_are_halves_along_the_axis_of_most_extent(n, d):
+    for kind, points in clouds(n, d).items():
+        points = neighbors._scaled(points)[0]
+        order = neighbors._order(points)
+        np.testing.assert_array_equal(np.sort(order), np.arange(n), err_msg=kind)
+        parts = [order]
+        while parts:
+            rows = parts.pop()
+            count = -(-len(rows) // neighbors.LEAF)
+            if count < 2:
+                continue
+            rounded = (points - points.mean(axis=0)).astype(np.float32)
+            low, high = rows[: count // 2 * neighbors.LEAF], rows[count // 2 * neighbors.LEAF :]
+            axis = np.ptp(rounded[rows], axis=0).argmax()
+            assert rounded[low, axis].max() <= rounded[high, axis].min(), kind
+            parts += [low, high]
 
 
 def by_first_row(labels):

@@ -154,6 +154,64 @@ def smallest(values: Float64[np.ndarray, "values"], count: int, k: int) -> float
 
 
 @_compiled
+def split(keys: Float32[np.ndarray, "keys"], rows: Int64[np.ndarray, "rows"], first: int, last: int, at: int) -> None:
+    """Move the rows from `first` to `last`, and their keys, until none before `at` has a larger key than one after.
+
+    The keys begin with that of row `first`. Quickselect, in Hoare's way, which takes no harm from equal keys.
+    """
+    start, left, right = first, first, last - 1
+    while left < right:
+        a, b, c = keys[left - start], keys[(left + right) // 2 - start], keys[right - start]
+        pivot = max(min(a, b), min(max(a, b), c))
+        low, high = left, right
+        while low <= high:
+            while keys[low - start] < pivot:
+                low += 1
+            while keys[high - start] > pivot:
+                high -= 1
+            if low <= high:
+                keys[low - start], keys[high - start] = keys[high - start], keys[low - start]
+                rows[low], rows[high] = rows[high], rows[low]
+                low += 1
+                high -= 1
+        if at >= low:
+            left = low
+        elif at <= high:
+            right = high
+        else:
+            break
+
+
+@_compiled
+def halve(points: Float32[np.ndarray, "points dim"], order: Int64[np.ndarray, "points"]) -> None:
+    """Sort the rows in `order` into leaves: halve them along the axis of most extent, and each half again.
+
+    Every leaf but the last is full.
+    """
+    n, d = points.shape
+    keys, parts, left = np.empty(n, np.float32), np.empty((64, 2), np.int64), 1
+    parts[0, 0], parts[0, 1] = 0, -(-n // LEAF)
+    while left:
+        left -= 1
+        first, last = parts[left, 0], parts[left, 1]
+        if last - first < 2:
+            continue
+        middle, begin, end = (first + last) // 2, first * LEAF, min(last * LEAF, n)
+        most, along = np.float32(-1), 0
+        for axis in range(d):
+            low = high = points[order[begin], axis]
+            for i in range(begin, end):
+                low, high = min(low, points[order[i], axis]), max(high, points[order[i], axis])
+            if high - low > most:
+                most, along = high - low, axis
+        for i in range(begin, end):
+            keys[i - begin] = points[order[i], along]
+        split(keys, order, begin, end, middle * LEAF)
+        parts[left, 0], parts[left, 1], parts[left + 1, 0], parts[left + 1, 1] = first, middle, middle, last
+        left += 2
+
+
+@_compiled
 def kth_nearest(
     leaves: "_Leaves",
     first: int,

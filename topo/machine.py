@@ -6,6 +6,8 @@ Knows JAX's devices; must not know what is computed on them.
 import multiprocessing
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -34,6 +36,19 @@ def hardware() -> str:
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def threads(count: int) -> ThreadPoolExecutor:
+    """So many threads of this process, kept for the next call: to start them takes as long as a small search.
+
+    They must not wait for tasks that they are given themselves.
+    """
+    return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=threads.cache_clear)  # of all threads, a forked process has only one
 
 
 def shares_locks() -> bool:

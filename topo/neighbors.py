@@ -10,7 +10,6 @@ and only those candidates are compared in float64 that the error leaves open.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from numba import config
 
 from topo import compiled
 from topo.compiled import LEAF
-from topo.machine import accelerated
+from topo.machine import accelerated, threads
 from topo.types import Number, Points, Whole
 
 _FEW = 1000  # points for which float32 is no faster: to turn them takes longer than it saves
@@ -117,8 +116,7 @@ def chains(
 
     # To hand over a small set takes longer than to label it.
     batches = [sets[i : i + 16] for i in range(0, len(sets), 16)]
-    with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
-        return list(chain.from_iterable(pool.map(labels, batches)))
+    return list(chain.from_iterable(threads(config.NUMBA_NUM_THREADS).map(labels, batches)))
 
 
 def merge_peaks(
@@ -207,17 +205,8 @@ def _in_leaves(points: Points) -> _Leaves:
 
 def _order(points: Points) -> Int64[np.ndarray, "points"]:
     """The rows of the points, sorted into leaves by a balanced kd-tree."""
-    count = -(-len(points) // LEAF)
     order = np.arange(len(points))
-    parts = [(0, count)]
-    while parts:
-        first, last = parts.pop()
-        if last - first > 1:
-            middle = (first + last) // 2
-            rows = order[first * LEAF : last * LEAF]
-            axis = np.ptp(points[rows], axis=0).argmax()
-            rows[:] = rows[np.argpartition(points[rows, axis], (middle - first) * LEAF)]
-            parts += [(first, middle), (middle, last)]
+    compiled.halve((points - points.mean(axis=0)).astype(np.float32), order)
     return order
 
 
@@ -236,10 +225,9 @@ def _boxed(points: Points, order: Int64[np.ndarray, "points"]) -> _Leaves:
 
 
 def _in_threads(kernel: Callable[..., None], leaves: _Leaves, *arguments: Any) -> None:
-    threads = config.NUMBA_NUM_THREADS
-    pieces = min(16 * threads, len(leaves.blocks) // 8)
-    if pieces < 2:  # to start threads takes longer than so few leaves
+    pieces = min(16 * config.NUMBA_NUM_THREADS, len(leaves.blocks) // 8)
+    if pieces < 2:  # to hand them to threads takes longer than so few leaves
         return kernel(leaves, 0, len(leaves.blocks), *arguments)
     cuts = np.linspace(0, len(leaves.blocks), pieces + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first, last: kernel(leaves, first, last, *arguments), cuts[:-1], cuts[1:]))
+    run = lambda first, last: kernel(leaves, first, last, *arguments)
+    list(threads(config.NUMBA_NUM_THREADS).map(run, cuts[:-1], cuts[1:]))

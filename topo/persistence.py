@@ -4,7 +4,6 @@ Knows points and distances; must not know what they stand for, nor judge which b
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from topo.checks import as_points, check_whole
 from topo.compiled import approach, witness
+from topo.machine import threads
 from topo.types import Barcode, CloudsLike, Points, PointsLike, Rows, Whole
 
 _BLOCK = 1024  # witnesses at a time: their distances to 100 landmarks fit in the cache
@@ -81,10 +81,10 @@ def lazy_witness_times(
     landmarks = _check_landmarks(landmarks, len(points))
     check_whole(nu, "nu", 0, len(landmarks), f"there are {len(landmarks)} landmarks")
     held = points[landmarks]
-    threads = min(config.NUMBA_NUM_THREADS, -(-len(points) // _BLOCK))
-    with ThreadPoolExecutor(threads) as pool:
-        shares = pool.map(lambda first: _witnessed(points[first::threads], held, nu), range(threads))
-        times = np.minimum.reduce(list(shares))
+    shares = min(config.NUMBA_NUM_THREADS, -(-len(points) // _BLOCK))
+    of_share = lambda first: _witnessed(points[first::shares], held, nu)
+    each = threads(config.NUMBA_NUM_THREADS).map(of_share, range(shares)) if shares > 1 else [of_share(0)]
+    times = np.minimum.reduce(list(each))
     times = np.maximum(np.triu(times, 1), 0)
     return times + times.T
 
