@@ -5,7 +5,7 @@
 # make bench   training and topology beside other libraries (three quarters of an hour, on a machine that does nothing else)
 # make tried   what the tests of faults, downloads and weight files find, in data/tried/tests.json (minutes)
 # make fuzz    100,000 inputs at random of each kind, or those that data/tried/inputs.json lacks (hours)
-# make audit   the pinned packages looked up among known vulnerabilities (asks pypi.org for the tool and api.osv.dev)
+# make audit   the pinned packages looked up among known vulnerabilities (asks the package index for the tool, and OSV)
 # make lock    requirements.txt anew from the ranges in pyproject.toml (needs uv)
 PYTHON ?= python3
 VENV ?= .venv
