@@ -434,9 +434,9 @@ def test_a_bar_shows_the_filters_along_its_loop(visit):
 
 
 def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
-    page = visit("book/07-learning-gray")
+    page = visit("book/12-discussion")
     page.set_viewport_size(PHONE)
-    picture = page.locator("#fig-07-second img")
+    picture = page.locator("#fig-12-depth img")  # of one panel, so that there is nothing to stack
     declared = picture.evaluate("image => parseFloat(image.style.width || image.getAttribute('width'))")
     box = picture.locator("xpath=ancestor::div[contains(@class, 'scrolling')]")
     assert 0.6 * declared < picture.bounding_box()["width"] <= declared
@@ -444,6 +444,48 @@ def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
     box.evaluate("box => box.scrollLeft = 100")
     assert box.evaluate("box => box.scrollLeft") == 100
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"] and accessibility(page) == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_panels_stand_below_one_another_on_a_phone(browser, rendered, scripts):
+    visitor = browser.new_context(viewport=PHONE, java_script_enabled=scripts)
+    page, fetched = visitor.new_page(), []
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto((rendered / "book" / "performance.html").as_uri())  # the chapter that is executed
+    page.wait_for_load_state("networkidle")
+    figure = page.locator("#fig-performance-training")
+    picture, tiles = figure.locator("img"), figure.locator(".tiles > svg")
+    boxes = [tile.bounding_box() for tile in tiles.all()]
+    assert len(boxes) == 3
+    for above, below in zip(boxes, boxes[1:]):
+        assert below["y"] >= above["y"] + above["height"]
+    for box in boxes:
+        assert 0 <= box["x"] and box["x"] + box["width"] <= PHONE["width"] and box["width"] > 200
+    assert picture.bounding_box()["width"] <= 1 and picture.get_attribute("alt")
+    images = [address for address in fetched if address.endswith(".png")]
+    assert len(images) == len(set(images)) > 0
+    if scripts:
+        address = picture.evaluate("image => image.src")
+        assert address in images
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"] and accessibility(page) == []
+        tiles.nth(1).click()
+        enlarged = page.locator("dialog.enlarged img")
+        assert enlarged.is_visible() and enlarged.evaluate("image => image.src") == address
+    visitor.close()
+
+
+def test_panels_are_one_picture_where_there_is_room_and_on_paper(visit):
+    page = visit("book/performance")
+    page.wait_for_load_state("networkidle")
+    figure = page.locator("#fig-performance-training")
+    assert figure.locator("img").bounding_box()["width"] > 700
+    assert figure.locator(".tiles").count() == 1 and not figure.locator(".tiles").is_visible()
+    images = [address for address in page.fetched if address.endswith(".png")]
+    assert len(images) == len(set(images)) > 0
+    page.set_viewport_size(PHONE)
+    assert figure.locator(".tiles").is_visible()
+    page.emulate_media(media="print")
+    assert not figure.locator(".tiles").is_visible()
 
 
 def test_pictures_are_slid_through_by_keyboard_and_played(visit):
@@ -465,7 +507,7 @@ def test_pictures_are_slid_through_by_keyboard_and_played(visit):
 
 def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
     page = visit("book/05-mnist")
-    button, dialog = page.locator("#fig-05-second-barcodes .enlarge"), page.locator("dialog.enlarged")
+    button, dialog = page.locator("#fig-05-single .enlarge"), page.locator("dialog.enlarged")
     picture = button.locator("img")
     small = picture.bounding_box()["width"]
     assert not dialog.is_visible() and button.get_attribute("title") == "Enlarge"
@@ -480,7 +522,7 @@ def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(visit):
     page.keyboard.press("Enter")
     assert dialog.is_visible() and focused() is None and accessibility(page) == []
     page.keyboard.press("Escape")
-    assert not dialog.is_visible() and focused() == "fig-05-second-barcodes"
+    assert not dialog.is_visible() and focused() == "fig-05-single"
     page.set_viewport_size(PHONE)
     assert picture.evaluate("image => image.width / image.height") == pytest.approx(
         picture.evaluate("image => image.naturalWidth / image.naturalHeight"), rel=0.02

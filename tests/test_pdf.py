@@ -11,7 +11,8 @@ FRONT = """<html><body><article class="bd-article"><section id="a-book"><h1>A bo
 <a href="other.html">gone</a></p><script>1</script></section></article>
 <footer class="bd-footer-content">Version 7</footer></body></html>"""
 SECOND = """<html><body><article class="bd-article"><h1>Two &amp; more</h1><h2 id="part">Part</h2>
-<img src="../_images/a.png" alt="A"><details><summary>Solution</summary>It is.</details></article></body></html>"""
+<img src="../_images/a.png" alt="A"><span class="tiles"></span>
+<details><summary>Solution</summary>It is.</details></article></body></html>"""
 PAGES = ["book/intro", "book/two"]
 
 
@@ -32,6 +33,7 @@ def test_pages_become_one_document_whose_links_stay_inside(html, tmp_path):
     assert '<a href="https://example.org/x">away</a>' in text and "<a>gone</a>" in text
     assert f'src="{(html / "_images" / "a.png").as_uri()}"' in text and '<details open="">' in text
     assert '<p class="title">A book</p><p>Version 7</p>' in text and "<script" not in text
+    assert 'class="tiles"' not in text
     contents = '<li><a href="#book/intro">A book</a></li><li><a href="#book/two">Two &amp; more</a></li>'
     assert contents in text
     with pytest.raises(FileNotFoundError, match="there is no page .*three.html: make the book first"):

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from topo.files import check_folder, write_atomically
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_DROPPED = "a.headerlink, script, .toctree-wrapper, .tag_remove-cell"
+_DROPPED = "a.headerlink, script, .tiles, .toctree-wrapper, .tag_remove-cell"
 
 
 def browser() -> str:

@@ -20,8 +20,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!opener) {
       opener = document.createElement("button");
       opener.type = "button";
+      const tiles = image.nextElementSibling?.matches(".tiles") ? [image.nextElementSibling] : [];
       image.before(opener);
-      opener.append(image);
+      opener.append(image, ...tiles);
     } else if (opener.href !== image.src) continue;
     const box = document.createElement("div");
     box.className = "scrolling";

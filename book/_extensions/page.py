@@ -22,8 +22,9 @@ ANSWERS = "application/vnd.topo.answers"  # topo.figures.style.MIMETYPE, whose i
 _ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
 _QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", re.DOTALL)
 _EXERCISES = re.compile(r'(<section id="exercises">\s*<h2>.*?</h2>)', re.DOTALL)
-_PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>')
+_PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>(?!<span class="tiles")')
 _DPI = 110  # at which a page shows pictures that say their resolution, as topo.figures.use_style has it
+_LEGIBLE = 515  # pixels of a page: letters of a wider picture are too small where a phone's 350 must do, see page.css
 _MENDED = (
     # a header without text heads nothing
     (re.compile(r"<th(?: [^>]*)?>(?:<p></p>)?</th>"), "<td></td>"),
@@ -117,13 +118,38 @@ def _say_how_long(app, pagename, templatename, context, doctree):
 
 
 def _sized(folder, picture):
-    """The <img> with the size to show it at, so that a page does not jump when its pictures come."""
+    """The <img> with the size to show it at, so that a page does not jump when its picture comes, and its tiles."""
     file = folder / picture[2]
-    if "width" in picture[1] or not file.exists():
+    if not file.exists():
         return picture[0]
     with Image.open(file) as image:
-        sizes = [round(pixels * _DPI / dpi) for pixels, dpi in zip(image.size, image.info.get("dpi", (_DPI, _DPI)))]
-    return '<img {} width="{}" height="{}" />'.format(picture[1], *sizes)
+        scales = [_DPI / dpi for dpi in image.info.get("dpi", (_DPI, _DPI))]
+        tiles = _tiles(picture[2], image.size, scales[0], json.loads(image.info.get("tiles", "[]")))
+        sizes = [round(pixels * scale) for pixels, scale in zip(image.size, scales)]
+    sized = picture[0] if "width" in picture[1] else '<img {} width="{}" height="{}" />'.format(picture[1], *sizes)
+    return sized + tiles
+
+
+def _tiles(source, size, scale, tiles):
+    """What a narrow page shows instead of a picture: its panels below one another, each a view of the same file.
+
+    size: of the picture, in its pixels; scale: a page's pixels to one of them; tiles: as topo.tiles has them.
+    Nothing where the picture is legible on a phone, or a tile is not, so that the picture scrolls.
+    """
+    sizes = [(max(x + w for _, _, w, _, x, _ in tile), max(y + h for _, _, _, h, _, y in tile)) for tile in tiles]
+    if not tiles or max(width for width, _ in sizes) * scale > _LEGIBLE or size[0] * scale <= _LEGIBLE:
+        return ""
+    image = f'<image href="{source}" width="{size[0]}" height="{size[1]}" />'
+    views = [
+        f'<svg viewBox="0 0 {width} {height}" style="--width: {round(width * scale)}px">'
+        + "".join(
+            f'<svg x="{x}" y="{y}" width="{w}" height="{h}" viewBox="{left} {top} {w} {h}">{image}</svg>'
+            for left, top, w, h, x, y in tile
+        )
+        + "</svg>"
+        for tile, (width, height) in zip(tiles, sizes)
+    ]
+    return f'<span class="tiles" aria-hidden="true">{"".join(views)}</span>'
 
 
 def _finish(app, exception):

@@ -14,8 +14,10 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from topo.checks import check_whole
+from topo.tiles import tiles
 from topo.types import Number, Whole
 
 _T = TypeVar("_T")
@@ -62,23 +64,27 @@ class Figure(matplotlib.figure.Figure):
 
     def png(self) -> bytes:
         """The figure as a PNG picture, sharp where pixels are small: SHARPNESS pixels where it is to have one."""
-        return small_png(self, SHARPNESS * self.dpi, bbox_inches="tight")
+        return small_png(self, SHARPNESS * self.dpi, cut=True, bbox_inches="tight")
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         png = self.png()
         return png, dict(zip(("width", "height"), shown_size(png)))  # a notebook shows it at this size
 
 
-def small_png(figure: matplotlib.figure.Figure, dpi: Number, **options: Any) -> bytes:
+def small_png(figure: matplotlib.figure.Figure, dpi: Number, cut: bool = False, **options: Any) -> bytes:
     """A PNG picture of a figure in 256 colours, which takes about a third of the bytes; no eye tells it from the whole.
 
-    dpi: pixels an inch; options: of `Figure.savefig`.
+    dpi: pixels an inch; cut: whether a text in the picture, "tiles", has how it is cut into panels, as JSON of what
+    `topo.tiles.tiles` returns; options: of `Figure.savefig`.
     """
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", dpi=dpi, pil_kwargs={"compress_level": 1}, **options)
     colours = Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
     colours.putpalette([255 if value == 254 else value for value in colours.getpalette() or ()])  # white is white
-    colours.save(small, "png", optimize=True, dpi=(dpi, dpi))
+    said = PngInfo()
+    if cut and (found := tiles(figure, colours, dpi)):
+        said.add_text("tiles", json.dumps(found, separators=(",", ":")))
+    colours.save(small, "png", optimize=True, dpi=(dpi, dpi), pnginfo=said)
     return small.getvalue()
 
 
