@@ -6,6 +6,7 @@ Knows what is loaded and the report; must not know how any of it is computed. `m
 
 import argparse
 import json
+import re
 import signal
 import tempfile
 import time
@@ -88,10 +89,19 @@ def sweep_chapters(limit):
             runs += sweep.sweep(path, choices, Path(folder) / "sweep", report=note)[1]
     signal.alarm(0)
     failed = [run.failed for run in runs if run.failed]
-    reasons = "".join(f" ({why})" for why in sorted(set(failed)))
+    reasons = "".join(f" ({count}: {why})" for why, count in _kinds(failed))
     early, late = (memory[i] / 2**20 for i in (len(memory) // 10, -1))
     told = f"{len(runs) - len(failed)} done, {len(failed)} refused{reasons}; {early:,.0f} MiB after a tenth of them"
     return {"seconds": time.perf_counter() - start, "memory": max(memory), "note": f"{told}, {late:,.0f} at the end"}
+
+
+def _kinds(reasons):
+    """Reasons that differ in more than numbers, without the file that each names: the first of a kind, and how many."""
+    kinds = {}
+    for reason in reasons:
+        why = reason.partition("; see ")[0]
+        kinds.setdefault(re.sub(r"\d[\d.,]*", "0", why), []).append(why)
+    return [(alike[0], len(alike)) for alike in kinds.values()]
 
 
 def measure(load, filters, limit):

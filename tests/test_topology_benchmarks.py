@@ -168,12 +168,14 @@ def test_runs_are_counted_with_the_memory_of_their_sweep(monkeypatch):
         for i in range(100):
             report(f"run {i}")
         report("3 of 103 runs were executed before")
-        return out, [sweep.Run({}, out, "no core" if i == 5 else "") for i in range(103)]
+        return out, [
+            sweep.Run({}, out, f"no core at k = {i}; see a/{i}.ipynb" if i in (5, 60) else "") for i in range(103)
+        ]
 
     monkeypatch.setattr(sweep, "sweep", swept)
     found = load.sweep_chapters(100)
     assert re.fullmatch(
-        r"204 done, 2 refused \(no core\); [\d,]+ MiB after a tenth of them, [\d,]+ at the end",
+        r"202 done, 4 refused \(4: no core at k = 5\); [\d,]+ MiB after a tenth of them, [\d,]+ at the end",
         found["note"],
     )
     assert found["memory"] > 2**20
