@@ -40,10 +40,67 @@ def trace_of(root, name):
 
 def test_an_unchanged_book_is_not_executed_and_its_pages_are_the_same(executed):
     page = executed / "_build" / "html" / "book" / "01-first.html"
-    before = page.read_bytes()
+    before = page.stat()
     assert build(executed) == ["01-first has not changed", "02-second has not changed"]
-    assert page.read_bytes() == before
+    assert page.stat() == before
     assert sorted(build(executed, anew=True)) == ["01-first executed", "02-second executed"]
+    assert page.stat() != before
+
+
+def settings_of(root):
+    with (root / "_config.yml").open("a") as file:
+        file.write("# other\n")
+
+
+def text_of(root):
+    path = root / "book" / "01-first.ipynb"
+    path.write_text(path.read_text().replace("# First", "# The first"))
+
+
+def page_of(root):
+    (root / "_build" / "html" / "index.html").unlink()
+
+
+@pytest.mark.parametrize("change", [settings_of, text_of, page_of, None])
+def test_pages_are_rendered_again_where_anything_that_they_are_made_of_has_changed(executed, monkeypatch, change):
+    rendered, render = [], book._render
+    monkeypatch.setattr(book, "_render", lambda *each: rendered.append(each) or render(*each))
+    build(executed)
+    rendered.clear()
+    if change:
+        change(executed)
+    build(executed)
+    assert len(rendered) == (change is not None)
+    build(executed)
+    assert len(rendered) == (change is not None)
+
+
+def test_pages_are_made_of_the_book_its_settings_the_package_and_the_commit(tmp_path, monkeypatch):
+    places = [
+        tmp_path / name for name in ("staged/book/a.md", "_config.yml", "_toc.yml", "topo/a.py", "topo/part/a.js")
+    ]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("1")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "a.md").write_text("1")
+    monkeypatch.setattr(book, "PACKAGE", tmp_path / "topo")
+    git = lambda *arguments: subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
+    commit = ("-c", "user.name=A", "-c", "user.email=a@b", "commit", "--allow-empty", "-m", "one")
+    found = lambda always="pins": book._made_of(tmp_path / "staged", tmp_path, always)
+    first = found()
+    assert first == found() != found("other pins")
+    for place in places:
+        place.write_text("2")
+        assert found() != first
+        place.write_text("1")
+        assert found() == first
+    (tmp_path / "topo" / "__pycache__").mkdir()
+    (tmp_path / "topo" / "__pycache__" / "a.pyc").write_text("1")
+    assert found() == first
+    git("init")
+    git(*commit)
+    assert found() != first
 
 
 def test_what_a_chapter_depends_on_is_what_it_read(executed):

@@ -3,6 +3,7 @@
 Knows notebooks, processes and folders; must not know what a chapter computes.
 """
 
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from topo.files import brief, check_folder, locked, write_atomically
-from topo.freshness import Store, stamps
+from topo.freshness import PACKAGE, Store, stamps
 from topo.machine import processors, shares_locks
 from topo.parameters import (
     ParameterError,
@@ -45,6 +46,7 @@ TEMPLATE = "_template"
 
 READS_CHAPTERS = "reads-chapters"  # the tag of a chapter that is executed after those whose outputs it reads
 
+_MADE_OF = ".made-of"  # in a rendered book: a checksum of what its pages are made of
 TOOK = "took"  # in an executed notebook's metadata: {"seconds": in tens, "processors": how many there were}
 
 _NOTE = "other-parameters"  # the id of the cell that says them
@@ -330,10 +332,30 @@ def _build(
             _save_outputs(book / path.name, path)
         _save_pictures(root / "book")
 
-    start = time.perf_counter()
-    _render(staged, root, out)
-    report(f"rendered in {time.perf_counter() - start:.0f} s: {out / 'index.html'}")
+    start, page, made_of = time.perf_counter(), out / "index.html", _made_of(staged, root, store.always)
+    if not anew and page.exists() and (out / _MADE_OF).exists() and (out / _MADE_OF).read_text() == made_of:
+        report(f"the pages have not changed: {page}")
+        return out
+    _render(staged, root, out, made_of)
+    report(f"rendered in {time.perf_counter() - start:.0f} s: {page}")
     return out
+
+
+def _made_of(staged: Path, root: Path, always: str) -> str:
+    """A checksum of all that pages are made of: the executed book, its settings, this package, the commit, `always`."""
+    command = "git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"
+    try:
+        commit = subprocess.run(command, capture_output=True).stdout  # noqa: S603 -- no shell reads it
+    except OSError:
+        commit = b""  # pages name none then
+    book = [staged / path.relative_to(root) for path in (root / "book").rglob("*")]  # not what a chapter leaves behind
+    files = [*book, *PACKAGE.rglob("*"), root / "_config.yml", root / "_toc.yml"]
+    sums = [
+        (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(files)
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    return hashlib.sha256(repr((always, commit, sums)).encode()).hexdigest()
 
 
 def page_of(path: str | Path, out: str | Path, root: str | Path = ROOT) -> Path:
@@ -404,14 +426,18 @@ def _check_pages(out: str | Path) -> Path:
     return out
 
 
-def _render(staged: Path, root: Path, out: Path) -> None:
-    """Render the book of the notebooks and pages in staged/book, and put it into the place of `out` at the very end."""
+def _render(staged: Path, root: Path, out: Path, made_of: str = "") -> None:
+    """Render the book of the notebooks and pages in staged/book, and put it into the place of `out` at the very end.
+
+    made_of: the checksum that is kept with the pages, as `_made_of` has it.
+    """
     main = f"import sys; sys.modules['{_UNUSED}'] = None; from jupyter_book.cli.main import main; main()"
     jupyter_book = sys.executable, "-c", main
     options = "--config", root / "_config.yml", "--toc", root / "_toc.yml", "--path-output", staged
     command: list[str | Path] = [*jupyter_book, "build", "-q", "-W", "--keep-going", staged, *options]
     if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 -- a command of our own
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
+    (staged / "_build" / "html" / _MADE_OF).write_text(made_of)
     _replace(out, staged / "_build" / "html")
 
 
