@@ -45,7 +45,9 @@ def add_book(commands: Commands) -> None:
     parser.add_argument("--chapters", nargs="*", metavar="CHAPTER", help=only)
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="chapters executed at a time (default: 2)")
     parser.add_argument("--refresh", action="store_true", help="save the outputs into the chapters, too")
-    parser.add_argument("--anew", action="store_true", help="execute also what has not changed since the last time")
+    parser.add_argument(
+        "--anew", action="store_true", help="execute and render also what has not changed since the last time"
+    )
     printed = "the book as one PDF, too, printed by an installed Chromium (default: _build/book.pdf)"
     parser.add_argument("--pdf", nargs="?", const=book.ROOT / "_build" / "book.pdf", metavar="FILE", help=printed)
     parser.set_defaults(action=action)

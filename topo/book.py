@@ -283,7 +283,8 @@ def build(
     with a cell tagged READS_CHAPTERS is executed after all others.
     jobs: chapters executed at a time. refresh: whether to save the outputs into the chapters themselves, too. anew:
     whether to execute also what did not change since it was executed the last time: the chapter, the modules, archives
-    and files that it reads, the versions of packages, and the data sets that are at hand.
+    and files that it reads, the versions of packages, and the data sets that are at hand; and whether to render pages
+    of which nothing changed since, neither their content nor the settings, this package or the commit.
     report: called with a line of text for each chapter, and one for the pages.
 
     Copies are executed, in `_build/executed`, and kept in `_build/fresh` with what they depend on; the chapters
