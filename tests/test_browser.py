@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 
-from topo import book, inspection, pretrained, spaces
+from topo import book, inspection, pretrained, spaces, sweep
 from topo.figures.style import MIMETYPE
 
 reason = "Playwright is not installed: the pages are not tried in a browser"
@@ -92,6 +92,28 @@ def test_a_page_needs_no_network_and_no_pardon(visit, name):
     assert (
         page.locator('link[rel="icon"]').count() == 1 and "Version" in page.locator(".bd-footer-content").inner_text()
     )
+
+
+def test_a_page_that_compares_two_hundred_runs(context, tmp_path):
+    """The runs' copies are the chapter itself: what is tried is the page."""
+    path = book.chapters()["performance"]
+    values = [{"k": k, "p": p} for k in range(1, 21) for p in np.arange(1, 11) / 10]
+    runs = [sweep.Run(each, path, "no core for k = 1" if each["k"] == 1 else "") for each in values]
+    sweep._write(tmp_path, tmp_path, path, runs, ["k", "p"])
+    page, complaints, fetched = context.new_page(), [], []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert complaints == [] and all(address.startswith("file:") for address in fetched)
+    assert page.locator("tbody tr").count() == 201 and page.get_by_text("no core for k = 1", exact=True).count() == 10
+    figures, shown = len(list((tmp_path / "figures").iterdir())), sum(each.endswith(".png") for each in fetched)
+    assert figures == page.locator("figure img").count() >= 190 > 2 * shown  # those that are far below come later
+    assert accessibility(page) == []
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.locator("figure img").last.scroll_into_view_if_needed()
+    page.wait_for_function("[...document.images].at(-1).naturalWidth > 100")
 
 
 def test_the_index_leads_to_the_front_page(visit):
