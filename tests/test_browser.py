@@ -506,6 +506,10 @@ def test_panels_are_one_picture_where_there_is_room_and_on_paper(visit):
     assert len(images) == len(set(images)) > 0
     page.set_viewport_size(PHONE)
     assert figure.locator(".tiles").is_visible()
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    shade = "each => getComputedStyle(each).filter"
+    assert figure.locator(".tiles").evaluate(shade) == figure.locator("img").evaluate(shade) != "none"
     page.emulate_media(media="print")
     assert not figure.locator(".tiles").is_visible()
 
