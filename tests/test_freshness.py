@@ -149,6 +149,18 @@ def store(tmp_path, *depends):
     return kept, source
 
 
+def test_a_chapter_that_reads_all_chapters_does_not_depend_on_its_own_outputs(tmp_path):
+    own, other = tmp_path / "beside" / "a.ipynb", tmp_path / "beside" / "b.ipynb"
+    own.parent.mkdir()
+    own.write_text("as it was executed")
+    other.write_text("1")
+    kept, source = store(tmp_path, ["file", str(own)], ["file", str(other)])
+    own.write_text("as it is committed")
+    assert kept.recall(source, tmp_path / "copy")
+    other.write_text("2")
+    assert not kept.recall(source, tmp_path / "copy")
+
+
 def test_a_change_of_a_module_a_file_or_an_entry(tmp_path, monkeypatch):
     (tmp_path / "topo" / "part").mkdir(parents=True)
     (tmp_path / "beside").mkdir()

@@ -91,7 +91,8 @@ class Store:
                 return
             if kind == "file" and Path(name).parent == self.beside:
                 kind, name = "beside", Path(name).name
-            kept[json.dumps([kind, name])] = self._digest(kind, name)
+            if (kind, name) != ("beside", chapter.name):  # a chapter that reads all others reads itself, see `_own`
+                kept[json.dumps([kind, name])] = self._digest(kind, name)
         (self.folder / f"{chapter.stem}.json").unlink(missing_ok=True)
         write_atomically(self.folder / chapter.name, Path(executed).read_bytes())
         record = json.dumps({"chapter": self._own(chapter), **kept}, indent=1)
