@@ -86,6 +86,15 @@ def test_its_code_is_short_and_plain(name):
 
 
 @each_chapter
+def test_networks_that_parameters_name_are_loaded_first(name):
+    """So that one that is not there, or not at this iteration, ends a run before it computes anything."""
+    named = {each.name for each in parameters.chapter_parameters(CHAPTERS[name])}
+    sources = [cell.source for cell in cells(name) if "parameters" not in cell.metadata.get("tags", ())]
+    loading = [i for i, source in enumerate(sources) if re.search(r"archives?\.load\(|obtain_archive\(", source)]
+    assert "archive" not in named or loading[:1] == [0]
+
+
+@each_chapter
 def test_every_exercise_has_a_solution_that_is_folded(pages, name):
     exercises, *solved = solutions(name)
     numbers = re.findall(r"^(\d+)\. ", exercises.source, re.MULTILINE)

@@ -154,23 +154,23 @@ def smallest(values: Float64[np.ndarray, "values"], count: int, k: int) -> float
 
 
 @_compiled
-def split(keys: Float32[np.ndarray, "keys"], rows: Int64[np.ndarray, "rows"], first: int, last: int, at: int) -> None:
-    """Move the rows from `first` to `last`, and their keys, until none before `at` has a larger key than one after.
+def split(keys: Float32[np.ndarray, "rows"], rows: Int64[np.ndarray, "rows"], at: int) -> None:
+    """Move rows and their keys until none before place `at` has a larger key than one from there on.
 
-    The keys begin with that of row `first`. Quickselect, in Hoare's way, which takes no harm from equal keys.
+    Quickselect, in Hoare's way, which takes no harm from equal keys.
     """
-    start, left, right = first, first, last - 1
+    left, right = 0, len(rows) - 1
     while left < right:
-        a, b, c = keys[left - start], keys[(left + right) // 2 - start], keys[right - start]
+        a, b, c = keys[left], keys[(left + right) // 2], keys[right]
         pivot = max(min(a, b), min(max(a, b), c))
         low, high = left, right
         while low <= high:
-            while keys[low - start] < pivot:
+            while keys[low] < pivot:
                 low += 1
-            while keys[high - start] > pivot:
+            while keys[high] > pivot:
                 high -= 1
             if low <= high:
-                keys[low - start], keys[high - start] = keys[high - start], keys[low - start]
+                keys[low], keys[high] = keys[high], keys[low]
                 rows[low], rows[high] = rows[high], rows[low]
                 low += 1
                 high -= 1
@@ -206,7 +206,7 @@ def halve(points: Float32[np.ndarray, "points dim"], order: Int64[np.ndarray, "p
                 most, along = high - low, axis
         for i in range(begin, end):
             keys[i - begin] = points[order[i], along]
-        split(keys, order, begin, end, middle * LEAF)
+        split(keys, order[begin:end], middle * LEAF - begin)
         parts[left, 0], parts[left, 1], parts[left + 1, 0], parts[left + 1, 1] = first, middle, middle, last
         left += 2
 

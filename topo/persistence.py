@@ -83,8 +83,7 @@ def lazy_witness_times(
     held = points[landmarks]
     shares = min(config.NUMBA_NUM_THREADS, -(-len(points) // _BLOCK))
     of_share = lambda first: _witnessed(points[first::shares], held, nu)
-    each = threads(config.NUMBA_NUM_THREADS).map(of_share, range(shares)) if shares > 1 else [of_share(0)]
-    times = np.minimum.reduce(list(each))
+    times = np.minimum.reduce(list(threads(config.NUMBA_NUM_THREADS).map(of_share, range(shares))))
     times = np.maximum(np.triu(times, 1), 0)
     return times + times.T
 
