@@ -24,6 +24,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # pytest-xdist's workers inherit it
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     # And most of a compilation is LLVM's optimisation, which programs that run for a moment do not earn back.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as chapters have it that a build executes two at a time
 
 APART = ("test_variants.py",)  # its tests take a minute each and share nothing
 

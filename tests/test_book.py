@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -349,6 +350,20 @@ def test_a_page_with_exercises_says_how_long_its_chapter_ran(built):
     on = f"{processors} processors" if processors > 1 else "one processor"
     assert "Exercises" in heading and said == f"When this page was made, its code ran for about 10 seconds on {on}."
     assert "When this page was made" not in first
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_chapters_executed_side_by_side_share_the_threads_of_blas(tmp_path, monkeypatch, jobs):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    path = write_chapter(tmp_path / "chapter.ipynb", [("import os\nprint(os.environ['OMP_NUM_THREADS'])", {})])
+    (out := tmp_path / "out").mkdir()
+    store = SimpleNamespace(remember=lambda *_: None)
+    book._execute([path], out, jobs, lambda line: None, store)
+    (printed,) = nbformat.read(out / path.name, 4).cells[0].outputs
+    assert int(printed.text) == max(1, machine.processors() // jobs)
+    assert machine.share_of_threads(10**6) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert machine.share_of_threads(jobs) == {"OMP_NUM_THREADS": "7"}
 
 
 @pytest.fixture(scope="module")

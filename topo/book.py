@@ -24,7 +24,7 @@ from typing import Any
 
 from topo.files import brief, check_folder, locked, write_atomically
 from topo.freshness import PACKAGE, Store, stamps
-from topo.machine import processors, shares_locks
+from topo.machine import processors, share_of_threads, shares_locks
 from topo.parameters import (
     ParameterError,
     cells_of,
@@ -474,7 +474,7 @@ def _execute(paths: Iterable[Path], folder: Path, jobs: int, report: Callable[[s
     failures = []
     paths = sorted(paths, key=lambda path: path.stat().st_size, reverse=True)
     pool: Executor = (
-        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _watch_parent)
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker, (share_of_threads(jobs),))
         if shares_locks()
         else ThreadPoolExecutor(1)  # processes need locks to share
     )
@@ -495,7 +495,8 @@ def _reads_chapters(path: Path) -> bool:
     return any(READS_CHAPTERS in cell.get("metadata", {}).get("tags", ()) for cell in cells_of(path))
 
 
-def _watch_parent() -> None:
+def _begin_worker(environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

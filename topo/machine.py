@@ -38,6 +38,15 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_of_threads(jobs: int) -> dict[str, str]:
+    """The environment of each of `jobs` processes side by side, with its share of the threads of BLAS and OpenMP.
+
+    Each would start a thread for every processor, and threads that wait for work keep a processor from the others:
+    chapters executed two at a time took a tenth more processor time. What the user has set stays.
+    """
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, processors() // jobs))}
+
+
 @lru_cache(maxsize=1)
 def threads(count: int) -> ThreadPoolExecutor:
     """So many threads of this process, kept for the next call: to start them takes as long as a small search.

@@ -29,6 +29,7 @@ from topo.book import READS_CHAPTERS, ROOT, BookError, default_output, run_chapt
 from topo.checks import check_whole, shown, spreadsheet_cell
 from topo.files import brief, check_folder, write_atomically
 from topo.freshness import PACKAGE
+from topo.machine import share_of_threads
 from topo.parameters import Parameter, cells_of, chapter_parameters, check, one_line
 from topo.results import Results, results
 
@@ -177,7 +178,7 @@ def _side_by_side(jobs: Sequence[Mapping[str, Any]], workers: int) -> Iterator[t
                 pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
                 process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603 -- a fixed command
                     [sys.executable, "-c", _CHILD],
-                    env=_environment(),
+                    env=_environment() | share_of_threads(workers),
                     **pipes,
                 )
                 process.stdin.write(json.dumps(job) + "\n")
