@@ -6,13 +6,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import DERIVED, make_checkout, write_chapter
 
-from topo import book, machine, parameters
+from topo import book, freshness, machine, parameters
 
 
 def chapter_of(source, folder):
@@ -355,11 +354,13 @@ def test_a_page_with_exercises_says_how_long_its_chapter_ran(built):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_chapters_executed_side_by_side_share_the_threads_of_blas(tmp_path, monkeypatch, jobs):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    path = write_chapter(tmp_path / "chapter.ipynb", [("import os\nprint(os.environ['OMP_NUM_THREADS'])", {})])
+    printing = "import os\nprint(os.environ['OMP_NUM_THREADS'])"
+    cells = [("n: int = 1  # of nothing", {"tags": ["parameters"]}), (printing, {})]
+    path = write_chapter(tmp_path / "chapter.ipynb", cells)
     (out := tmp_path / "out").mkdir()
-    store = SimpleNamespace(remember=lambda *_: None)
+    store = freshness.Store(tmp_path / "fresh", "", tmp_path)
     book._execute([path], out, jobs, lambda line: None, store)
-    (printed,) = nbformat.read(out / path.name, 4).cells[0].outputs
+    (printed,) = nbformat.read(out / path.name, 4).cells[-1].outputs
     assert int(printed.text) == max(1, machine.processors() // jobs)
     assert machine.share_of_threads(10**6) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
