@@ -42,7 +42,7 @@ def share_of_threads(jobs: int) -> dict[str, str]:
     """The environment of each of `jobs` processes side by side, with its share of the threads of BLAS and OpenMP.
 
     Each would start a thread for every processor, and threads that wait for work keep a processor from the others:
-    chapters executed two at a time took a tenth more processor time. What the user has set stays.
+    chapters executed two at a time took a tenth longer. What the user has set stays.
     """
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, processors() // jobs))}
 

@@ -23,6 +23,7 @@ from PIL import Image
 from topo.types import Number
 
 _SPACE = 8  # pixels by which a line may reach over its bounding box
+_GAP = 6  # pixels between a panel and what is put to its left
 
 
 class Piece(NamedTuple):
@@ -276,7 +277,8 @@ def _limits(ax: Axes, name: str) -> tuple[float, float]:
 
 
 def _put_left(pieces: Tile, box: _Box, y: Number) -> None:
-    pieces.append(box.piece(min(piece.x for piece in pieces) - (box.right - box.left), y))
+    edge = min(piece.x for piece in pieces) - _GAP
+    pieces.append(box.piece(edge - (box.right - box.left), y))
 
 
 def _put_below(pieces: Tile, box: _Box, x: Number) -> None:

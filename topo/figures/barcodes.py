@@ -19,8 +19,8 @@ from topo.figures.packing import gray_levels, packed
 from topo.figures.style import (
     FAINT,
     INK,
+    NARROW,
     PALETTE,
-    WIDTH,
     Figure,
     Labelled,
     axes_for,
@@ -62,7 +62,7 @@ def barcode(
     check_whole(max_bars, "max_bars", 1)
     limit = _barcode_limit([bars]) if limit is None else check_positive(limit, "limit")
     rows = _barcode_rows([bars], max_bars)
-    ax = axes_for(ax, WIDTH, _barcode_height(rows))
+    ax = axes_for(ax, NARROW, _barcode_height(rows))
     _draw_barcode(ax, bars, rows, max_bars, limit)
     ax.set_xlabel(label)
     return ax.figure

@@ -22,6 +22,7 @@ from topo.figures.style import (
     FAINT,
     INK,
     MARKERS,
+    NARROW,
     ORANGE,
     PALETTE,
     SKY,
@@ -358,7 +359,7 @@ def _cover_of_one(
     for i in np.argsort(left, kind="stable"):
         rows[i] = next((row for row, end in enumerate(ends) if end < left[i]), len(ends))
         ends[rows[i] : rows[i] + 1] = [right[i]]
-    ax = axes_for(ax, WIDTH, 0.9 + 0.3 * len(ends))
+    ax = axes_for(ax, NARROW, 0.9 + 0.3 * len(ends))
     bars = ax.barh(rows + 1, right - left, left=left, height=0.72, color=SKY, edgecolor=BLUE, linewidth=0.8)
     ax.bar_label(bars, counts, label_type="center", fontsize=7.5, color=INK)
     ax.plot(lens, np.zeros(len(lens)), "|", color=INK, markersize=9, markeredgewidth=0.4)

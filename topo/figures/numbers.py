@@ -23,6 +23,7 @@ from topo.figures.style import (
     GREEN,
     INK,
     MARKERS,
+    NARROW,
     ORANGE,
     PALETTE,
     SKY,
@@ -265,7 +266,7 @@ def strip(groups: Labelled[Row], *, label: str, ax: Axes | None = None) -> Figur
     """
     texts, rows = texts_and_values(groups, "groups")
     every = [as_points(np.asarray(values)[None], "values")[0] for values in rows]
-    ax = axes_for(ax, 5.2, 0.7 + 0.42 * len(every))
+    ax = axes_for(ax, NARROW, 0.7 + 0.42 * len(every))
     few = max(map(len, every)) <= 10  # a single small dot would be lost beside the line
     look = {"s": 30, "alpha": 0.9, "zorder": 3} if few else {"s": 12, "alpha": 0.6}
     for row, (values, colour, marker) in enumerate(zip(every, cycle(PALETTE), cycle(MARKERS))):
@@ -289,7 +290,7 @@ def verdict_bars(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> F
     recorded: as `topo.claims.recorded` returns them.
     """
     chapters = list(dict.fromkeys(claim.chapter for claim in CLAIMS.values()))
-    ax = axes_for(ax, 5.6, 0.9 + 0.3 * len(chapters))
+    ax = axes_for(ax, NARROW, 0.9 + 0.3 * len(chapters))
     start = np.zeros(len(chapters))
     for verdict, colour in zip(VERDICTS, _VERDICT_COLOURS):
         given = [CLAIMS[name].chapter for name, each in recorded.items() if each.verdict == verdict]
@@ -297,7 +298,7 @@ def verdict_bars(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> F
         ax.barh(range(len(chapters)), counts, left=start, height=0.7, color=colour, label=f"{verdict} ({len(given)})")
         for row, (left, count) in enumerate(zip(start, counts)):
             if count:
-                ax.text(left + count / 2, row, str(count), ha="center", va="center", fontsize=8, color=INK)
+                ax.text(left + count / 2, row, str(count), ha="center", va="center", fontsize=8, color="black")
         start += counts
     ax.set_yticks(range(len(chapters)), chapters)
     ax.set_ylim(len(chapters) - 0.4, -0.6)
@@ -316,7 +317,7 @@ def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> Figu
     recorded: as `topo.claims.recorded` returns them. Claims at one place are drawn beside each other. Lines show the
     bounds of the rule.
     """
-    ax = axes_for(ax, 5.2, 3.4)
+    ax = axes_for(ax, NARROW, 3.4)
     places: dict[tuple[float, float], int] = {}
     for verdict, colour, marker in zip(VERDICTS, _VERDICT_COLOURS, MARKERS):
         drawn = []
@@ -358,7 +359,7 @@ def timeline(
     for text, values in zip(texts, every):
         if values.shape[1] != len(x):
             raise ValueError(f"bands[{text!r}] has {values.shape[1]} times, x has {len(x)}")
-    ax = axes_for(ax, WIDTH, 2.4)
+    ax = axes_for(ax, NARROW, 2.4)
     for text, values, colour, marker in zip(texts, every, cycle(PALETTE), cycle(MARKERS)):
         ax.plot(x, np.median(values, axis=0), color=colour, marker=marker, markersize=4, linewidth=1.5, label=text)
         if len(values) > 1:
@@ -384,8 +385,9 @@ def timeline(
         low, high = ax.get_ylim()
         ax.set_ylim(low, low + (high - low) / 0.65)  # the labels of the marks stand above the curves
     if len(every) > 1:
-        if sum(map(len, texts)) <= 60:  # what stands side by side is no wider than the axes
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(every))
+        columns = len(every) if sum(9 + len(text) for text in texts) <= 75 else 2  # no wider than the axes
+        if len(texts) <= 4 and max(map(len, texts)) <= 22:
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=columns)
         else:
             ax.legend(loc="best")
     return ax.figure
@@ -446,7 +448,7 @@ def intervals(
     """
     texts, measured = texts_and_values(rows, "rows")
     ways = list(dict.fromkeys(way for each in measured for way, _ in _pairs(each)))
-    ax = axes_for(ax, 5.2, 0.9 + 0.34 * len(texts))
+    ax = axes_for(ax, NARROW, 0.9 + 0.34 * len(texts))
     for i, (way, colour, marker) in enumerate(zip(ways, cycle(PALETTE), cycle(MARKERS))):
         shift = 0.24 * (i - (len(ways) - 1) / 2)
         found = [(row, *values) for row, each in enumerate(measured) for name, values in _pairs(each) if name == way]

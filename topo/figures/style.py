@@ -24,6 +24,7 @@ _T = TypeVar("_T")
 Labelled = Mapping[str, _T] | Iterable[tuple[str, _T]]  # {text: value}, or pairs (text, value)
 
 WIDTH = 7.2  # inches: the book's column
+NARROW = 4.7  # inches that a phone shows whole, in letters that can be read: for a panel that is alone
 SHARPNESS = 2  # pixels of a picture to one of the page, in each direction
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW = PALETTE = (
     "#0072B2",
@@ -123,7 +124,9 @@ def panels(
     labels: Sequence[str] | None = None,
     share: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of the book's width with several Axes, each to be handed to another function as its `ax`.
+    """A figure with several Axes, each to be handed to another function as its `ax`.
+
+    It has the book's width, and where panels only stand below one another the width that a phone shows whole.
 
     height: of a row, in inches; labels: a short text above each panel, in reading order; share: whether all panels have
     the same limits.
@@ -134,7 +137,7 @@ def panels(
     check_whole(columns, "columns", 1)
     if labels is not None and len(labels) != rows * columns:
         raise ValueError(f"there are {len(labels)} labels for {rows} x {columns} panels")
-    figure = Figure((WIDTH, rows * height), layout="constrained")
+    figure = Figure((NARROW if columns == 1 < rows else WIDTH, rows * height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
     for ax, label in zip(axes, () if labels is None else labels):
         ax.set_title(label)
