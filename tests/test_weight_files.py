@@ -494,13 +494,13 @@ def test_the_conversion_finds_the_state_in_what_pytorch_reads(tmp_path, kind):
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
 BAD = {
     "constant": (np.ones((64, 3, 3, 3), np.float32), "0 filters that are not constant"),
-    "alike": (np.tile(np.abs(SOBEL), (64, 1, 1, 1)), "1 different shapes among its filters"),
-    "line": (np.stack([SOBEL, -SOBEL] * 40)[:, None], "2 different shapes among its filters"),
+    "alike": (np.tile(np.abs(SOBEL), (64, 1, 1, 1)), "its filters have 1 of the 50 different shapes"),
+    "line": (np.stack([SOBEL, -SOBEL] * 40)[:, None], "its filters have 2 of the 50 different shapes"),
     "nan": (np.where(kernel(64, 3, 3, 3) > 3, np.nan, kernel(64, 3, 3, 3)).astype(np.float32), "NaN or infinite"),
     "infinite": (np.where(kernel(64, 3, 3, 3) > 3, np.inf, kernel(64, 3, 3, 3)).astype(np.float32), "NaN or infinite"),
     "copies": (
         np.concatenate([np.tile(SOBEL, (600, 1, 1, 1)), kernel(400, 1, 3, 3)]),
-        "1 different shapes in its dense core",
+        "its dense core has 1 of the 50 different shapes",
     ),
 }
 

@@ -173,13 +173,15 @@ def _look(
         return Finding({**row, "skipped": f"{looked_at} filters that are not constant, of {FEWEST} at least"})
     points = normalize(drawn.filters)
     if (different := _different(points)) < FEWEST:
-        return Finding({**row, "skipped": f"{different} different shapes among its filters, of {FEWEST} at least"})
+        why = f"its filters have {different} of the {FEWEST} different shapes that are needed"
+        return Finding({**row, "skipped": why})
     size = untrained_size(len(points))
     null_k, null_p = scale(size, k, p)
     k, p = scale(len(points), k, p)
     core = densest(points, k, p)
     if (different := _different(core)) < FEWEST:
-        return Finding({**row, "skipped": f"{different} different shapes in its dense core, of {FEWEST} at least"})
+        why = f"its dense core has {different} of the {FEWEST} different shapes that are needed"
+        return Finding({**row, "skipped": why})
     bars = loops.barcode(core)
     count, ratio = loops.count(bars), loops.clearest(bars)[1]
     chances = {
