@@ -78,6 +78,15 @@ def test_responses_are_normalised_by_their_nine_neighbours():
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("inputs", [5, 64])
+def test_the_product_of_a_dense_layer_has_the_plain_gradients(inputs):
+    arguments, gradient = (draw((7, inputs)), draw((inputs, 3), 1)), draw((7, 3), 2)
+    (ours, pullback), (plain, expected) = (jax.vjp(f, *arguments) for f in (networks._product, jnp.matmul))
+    np.testing.assert_array_equal(ours, plain)
+    for one, other in zip(pullback(gradient), expected(gradient)):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_block_works_under_vmap():
     kernels = draw((3, 3, 3, 2, 4))
     images, bias = draw((4, 6, 6, 2), 1), jnp.zeros(4)

@@ -33,7 +33,7 @@ from topo.types import Real, Whole
 
 _MEASUREMENTS = "measurements.json"
 _EVALUATION_BATCH = 200
-_SPAN = 10  # iterations to a call of the compiled program, and so between two reports
+_SPAN = 25  # iterations to a call of the compiled program, and so between two reports
 _INITIALISE, _SHUFFLE, _DROPOUT, _AUGMENT, _FILTERS = range(5)
 
 
