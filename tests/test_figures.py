@@ -9,7 +9,7 @@ import matplotlib
 import matplotlib.style
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import ROOT, refused
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection, PolyCollection
 from PIL import Image
 
@@ -103,6 +103,21 @@ def test_panels_are_in_reading_order():
     np.testing.assert_array_equal(np.lexsort((x, -y)), range(6))
     with pytest.raises(ValueError, match="2 labels for 1 x 3"):
         figures.panels(1, 3, labels="ab")
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: figures.timeline([0, 1], {f"the networks of group {i}": [i, i + 1] for i in range(4)}, label="ratio"),
+        lambda: figures.strip({"a group with a long name": [0.9, 1], "other": [0.1]}, label="accuracy"),
+        lambda: figures.intervals({"a group with a long name": {"in time": (0.5, 0.4, 0.7)}}, label="correlation"),
+        lambda: figures.barcode({0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.5]])}),
+        lambda: figures.panels(3, 1)[0],
+    ],
+)
+def test_a_phone_shows_panels_that_are_not_beside_others_whole(figure):
+    legible = int(re.search(r"_LEGIBLE = (\d+)", (ROOT / "book" / "_extensions" / "page.py").read_text())[1])
+    assert figure()._repr_png_()[1]["width"] <= legible
 
 
 # Barcodes

@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 Labelled = Mapping[str, _T] | Iterable[tuple[str, _T]]  # {text: value}, or pairs (text, value)
 
 WIDTH = 7.2  # inches: the book's column
-NARROW = 4.7  # inches that a phone shows whole, in letters that can be read: for a panel that is alone
+NARROW = 4.5  # inches that a phone shows whole, in letters that can be read: for a panel that is alone
 SHARPNESS = 2  # pixels of a picture to one of the page, in each direction
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, YELLOW = PALETTE = (
     "#0072B2",
