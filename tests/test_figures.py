@@ -112,7 +112,7 @@ def test_panels_are_in_reading_order():
         lambda: figures.strip({"a group with a long name": [0.9, 1], "other": [0.1]}, label="accuracy"),
         lambda: figures.intervals({"a group with a long name": {"in time": (0.5, 0.4, 0.7)}}, label="correlation"),
         lambda: figures.barcode({0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.5]])}),
-        lambda: figures.panels(3, 1)[0],
+        lambda: figures.panels(3, 1, width=figures.NARROW)[0],
     ],
 )
 def test_a_phone_shows_panels_that_are_not_beside_others_whole(figure):

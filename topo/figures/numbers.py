@@ -463,7 +463,7 @@ def intervals(
     ax.set_ylim(len(texts) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(label)
+    ax.set_xlabel(label, loc="right")  # beside long texts the axes may be narrower than it
     if len(ways) > 1:
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(ways))
     return ax.figure

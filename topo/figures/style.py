@@ -123,13 +123,12 @@ def panels(
     height: Number = 2.4,
     labels: Sequence[str] | None = None,
     share: bool = False,
+    width: Number = WIDTH,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with several Axes, each to be handed to another function as its `ax`.
 
-    It has the book's width, and where panels only stand below one another the width that a phone shows whole.
-
     height: of a row, in inches; labels: a short text above each panel, in reading order; share: whether all panels have
-    the same limits.
+    the same limits; width: of the figure, the book's WIDTH or NARROW, which a phone shows whole.
     Returns the Figure and its Axes, rows * columns of them in reading order.
     Raises TypeError or ValueError where rows or columns is no whole number above 0, or labels are too many or too few.
     """
@@ -137,7 +136,7 @@ def panels(
     check_whole(columns, "columns", 1)
     if labels is not None and len(labels) != rows * columns:
         raise ValueError(f"there are {len(labels)} labels for {rows} x {columns} panels")
-    figure = Figure((NARROW if columns == 1 < rows else WIDTH, rows * height), layout="constrained")
+    figure = Figure((width, rows * height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
     for ax, label in zip(axes, () if labels is None else labels):
         ax.set_title(label)
