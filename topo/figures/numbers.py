@@ -465,7 +465,8 @@ def intervals(
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(label, loc="right")  # beside long texts the axes may be narrower than it
     if len(ways) > 1:
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(ways))
+        close = dict(handlelength=1, handletextpad=0.3, columnspacing=1)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(ways), **close)
     return ax.figure
 
 
