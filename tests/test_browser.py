@@ -455,10 +455,18 @@ def test_a_bar_shows_the_filters_along_its_loop(visit):
     assert page.complaints == [] == accessibility(page)
 
 
-def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
+def test_a_narrow_picture_needs_no_scrolling_on_a_phone(visit):
     page = visit("book/12-discussion")
     page.set_viewport_size(PHONE)
-    picture = page.locator("#fig-12-depth img")  # of one panel, so that there is nothing to stack
+    for name in ("depth", "correlations"):
+        boxes = page.locator(f"#fig-12-{name} .scrolling")
+        assert boxes.count() == 1 and boxes.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+def test_a_wide_picture_scrolls_in_its_own_box_on_a_phone(visit):
+    page = visit("book/01-introduction")
+    page.set_viewport_size(PHONE)
+    picture = page.locator("#fig-01-klein img")  # of one panel, so that there is nothing to stack
     declared = picture.evaluate("image => parseFloat(image.style.width || image.getAttribute('width'))")
     box = picture.locator("xpath=ancestor::div[contains(@class, 'scrolling')]")
     assert 0.6 * declared < picture.bounding_box()["width"] <= declared

@@ -1,8 +1,12 @@
-// Figures and tables: a picture is enlarged by a click, and what is wider than the page scrolls in a box of its own.
+// Figures, tables and formulas: a picture is enlarged by a click, and what is wider than the page scrolls in a box of its own.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const table of document.querySelectorAll("div.output.text_html")) {
-    if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
-  }
+  const reachByKeyboard = () => {
+    for (const wide of document.querySelectorAll("div.output.text_html, div.math > math")) {
+      if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+    }
+  };
+  reachByKeyboard();
+  window.addEventListener("resize", reachByKeyboard);
 
   const dialog = document.createElement("dialog"), close = document.createElement("button");
   const enlarged = document.createElement("img");
