@@ -3,6 +3,7 @@
 import json
 import re
 
+import matplotlib
 import nbformat
 import numpy as np
 import pytest
@@ -160,6 +161,15 @@ def test_tables_of_all_claims():
     assert len(every.rows) == len(CLAIMS) and sum(row[1] == "not judged" for row in every.rows) == len(CLAIMS) - 1
     assert '<a href="07-learning-gray.html#verdicts">reproduced</a>' in every._repr_html_()
     assert counts.rows[-1] == ["all", "1", "0", "0", "0", "0"]
+
+
+def test_a_phone_shows_the_pictures_of_all_claims_whole():
+    recorded = claims.recorded(book.ROOT / "book")
+    legible = int(re.search(r"_LEGIBLE = (\d+)", (book.ROOT / "book" / "_extensions" / "page.py").read_text())[1])
+    with matplotlib.rc_context():
+        figures.use_style()
+        for figure in (figures.verdict_bars(recorded), figures.agreement(recorded)):
+            assert figure._repr_png_()[1]["width"] <= legible
 
 
 def test_pictures_of_all_claims():

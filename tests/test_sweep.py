@@ -345,3 +345,17 @@ def test_results_are_read_as_the_text_writes_them(tmp_path):
 
 def test_rulings_are_read_where_claims_write_them():
     assert f'MIMETYPE = "{results.RULINGS}"' in (book.ROOT / "topo" / "claims.py").read_text()
+
+
+def test_runs_side_by_side_share_the_threads_of_blas(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    started = []
+
+    def start(*_, env, **__):
+        started.append(env)
+        raise OSError("seen enough")
+
+    monkeypatch.setattr(sweep.subprocess, "Popen", start)
+    with pytest.raises(OSError, match="seen enough"):
+        list(sweep._side_by_side([{}], 10**6))
+    assert started[0]["OMP_NUM_THREADS"] == "1"

@@ -24,7 +24,7 @@ _QUESTION = re.compile(r"<p><strong>Question\.</strong>(.*?)</p>|<p>(.*?)</p>", 
 _EXERCISES = re.compile(r'(<section id="exercises">\s*<h2>.*?</h2>)', re.DOTALL)
 _PICTURE = re.compile(r'<img ([^>]*src="([^"]+\.png)"[^>]*?) ?/?>(?!<span class="tiles")')
 _DPI = 110  # at which a page shows pictures that say their resolution, as topo.figures.use_style has it
-_LEGIBLE = 515  # pixels of a page: letters of a wider picture are too small where a phone's 350 must do, see page.css
+_LEGIBLE = 515  # pixels of a page: letters of a wider picture are too small where a phone's 340 must do, see page.css
 _MENDED = (
     # a header without text heads nothing
     (re.compile(r"<th(?: [^>]*)?>(?:<p></p>)?</th>"), "<td></td>"),

@@ -304,7 +304,7 @@ def verdict_bars(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> F
     ax.set_ylim(len(chapters) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("claims")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, fontsize=7.5)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, fontsize=7.5, columnspacing=1)
     return ax.figure
 
 
