@@ -108,17 +108,21 @@ def test_panels_are_in_reading_order():
 @pytest.mark.parametrize(
     "figure",
     [
-        lambda: figures.timeline([0, 1], {f"the networks of group {i}": [i, i + 1] for i in range(4)}, label="ratio"),
-        lambda: figures.strip({"a group with a long name": [0.9, 1], "other": [0.1]}, label="accuracy"),
-        lambda: figures.intervals({"a group with a long name": {"in time": (0.5, 0.4, 0.7)}}, label="correlation"),
-        lambda: figures.barcode({0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.5]])}),
-        lambda: figures.panels(3, 1, width=figures.NARROW)[0],
+        lambda _: figures.timeline([0, 1], {f"the networks of group {i}": [i, i + 1] for i in range(4)}, label="ratio"),
+        lambda _: figures.strip({"a group with a long name": [0.9, 1], "other": [0.1]}, label="accuracy"),
+        lambda _: figures.intervals({"a group with a long name": {"in time": (0.5, 0.4, 0.7)}}, label="correlation"),
+        lambda _: figures.barcode({0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.5]])}),
+        lambda _: figures.panels(3, 1, width=figures.NARROW)[0],
+        lambda _: figures.patch_row(np.eye(9), list("abcdefghi"), columns=6, width=figures.NARROW),
+        lambda _: figures.three_circles(),
+        lambda ring: figures.mapper(ring[1], ring[0], thumbnails=24),
+        lambda ring: figures.explorer(ring[1], ring[0]),
     ],
 )
-def test_a_phone_shows_panels_that_are_not_beside_others_whole(figure):
+def test_a_phone_shows_panels_that_are_not_beside_others_whole(figure, ring):
     legible = int(re.search(r"_LEGIBLE = (\d+)", (ROOT / "book" / "_extensions" / "page.py").read_text())[1])
     figures.use_style()  # as in the book, whose letters are larger
-    assert figure()._repr_png_()[1]["width"] <= legible
+    assert figure(ring)._repr_png_()[1]["width"] <= legible
 
 
 # Barcodes
@@ -296,7 +300,7 @@ def test_mapper_draws_every_node_and_edge(ring):
     np.testing.assert_array_equal(counts, np.sort(node_sizes(graph)))
     assert (np.diff(radii) >= 0).all() and radii[0] < radii[-1]
     assert len(collections(figure.axes[0], LineCollection)[0].get_segments()) == graph.ecount()
-    assert figure.axes[1].get_ylabel() == "points in the node"
+    assert figure.axes[1].get_xlabel() == "points in the node"
     assert len(figures.mapper(graph, points, colorbar=False).axes) == 1
 
 
@@ -895,6 +899,8 @@ def test_timeline_says_which_line_is_which_where_there_are_several():
     assert legend(ax) == {name: line.get_color() for name, line in zip(("trained", "untrained", "random"), ax.lines)}
     assert len(set(legend(ax).values())) == 3 and ax.get_ylabel() == "ratio" and ax.get_xlabel() == "batch iteration"
     assert figures.timeline([0, 100], {"trained": [1, 5]}, label="ratio").axes[0].get_legend() is None
+    bare = figures.timeline([0, 100], {"trained": [1, 5], "untrained": [1, 1]}, label="ratio", legend=False).axes[0]
+    assert bare.get_legend() is None and bare.get_legend_handles_labels()[1] == ["trained", "untrained"]
 
 
 def test_slides_hold_every_picture_and_show_the_first():

@@ -136,6 +136,29 @@ def test_a_figure_is_not_cut_where_a_cut_would_spoil_it():
         assert cut(figure)[2] == []
 
 
+def test_a_picture_says_whether_there_is_nothing_in_it_to_read():
+    def says(figure):
+        return Image.open(BytesIO(figure.png())).info.get("wordless")
+
+    assert says(figures.patch_row(np.eye(9))) == says(figures.patch(np.arange(9))) == "true"
+    assert not any(
+        map(says, [figures.patch_row(np.eye(9), range(9)), figures.three_circles(), figures.panels(1, 1)[0]])
+    )
+    figure = figures.patch_row(np.eye(9))
+    figure.axes[0].set_title("patches", loc="right")
+    assert not says(figure)
+
+
+def test_the_ground_of_a_picture_with_many_shades_is_white():
+    figure, (left, right) = two_panels()
+    shades = np.add.outer(np.arange(256), np.arange(256)) / 2
+    for ax in (left, right):
+        ax.imshow(shades, cmap="gray")
+        ax.set_axis_off()
+    whole, tiles, _ = cut(figure)
+    assert whole.getpixel((0, 0)) == (255, 255, 255) and len(tiles) == 2
+
+
 def test_a_picture_with_tiles_is_the_same_each_time_and_leaves_its_figure_as_it_was():
     figure, _ = two_panels()
     first = figure.png()
@@ -163,6 +186,13 @@ def test_a_page_has_tiles_beside_a_picture_that_a_phone_cannot_show(page, tmp_pa
     widths = [int(width) for width in re.findall(r"--width: (\d+)px", html)]
     assert len(widths) == 2 and all(300 < width < size[0] / 4 for width in widths)
     assert page._PICTURE.sub(lambda found: page._sized(tmp_path, found), html) == html  # not twice
+
+
+def test_a_page_shows_a_picture_without_words_at_any_width(page, tmp_path):
+    for name, labels in (("bare", None), ("labelled", range(9))):
+        (tmp_path / f"{name}.png").write_bytes(figures.patch_row(np.eye(9), labels).png())
+        html = page._PICTURE.sub(lambda found: page._sized(tmp_path, found), f'<img alt="A" src="{name}.png" />')
+        assert ("data-wordless" in html) == (labels is None) and 'alt="A"' in html
 
 
 def test_a_page_has_no_tiles_where_they_would_not_help(page):

@@ -126,7 +126,12 @@ def _sized(folder, picture):
         scales = [_DPI / dpi for dpi in image.info.get("dpi", (_DPI, _DPI))]
         tiles = _tiles(picture[2], image.size, scales[0], json.loads(image.info.get("tiles", "[]")))
         sizes = [round(pixels * scale) for pixels, scale in zip(image.size, scales)]
-    sized = picture[0] if "width" in picture[1] else '<img {} width="{}" height="{}" />'.format(picture[1], *sizes)
+        wordless = ' data-wordless=""' if "wordless" in image.info else ""  # as topo.figures.style has it
+    sized = (
+        picture[0]
+        if "width" in picture[1]
+        else '<img {}{} width="{}" height="{}" />'.format(picture[1], wordless, *sizes)
+    )
     return sized + tiles
 
 

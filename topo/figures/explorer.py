@@ -15,7 +15,18 @@ from matplotlib.colors import to_hex
 
 from topo import spaces
 from topo.checks import as_points
-from topo.figures.graphs import COUNTS, Layout, Plan, corners_of, draw_plan, draw_plans, largest_radius, plan, plans
+from topo.figures.graphs import (
+    ALONE,
+    COUNTS,
+    Layout,
+    Plan,
+    corners_of,
+    draw_plan,
+    draw_plans,
+    largest_radius,
+    plan,
+    plans,
+)
 from topo.figures.packing import LEVELS, digits_of, gray_levels, packed
 from topo.figures.style import AMOUNTS, Figure, Labelled, texts_and_values
 from topo.mapper import node_means
@@ -56,7 +67,7 @@ def explorer(
             raise ValueError(f"there are {len(row)} {name} for {len(points)} points")
     drawing = {name: style.pop(name) for name in ("colorbar", "note") if name in style}
     planned = plan(graph, points, **style)
-    figure = Figure((6.4, 4.9), layout="constrained")
+    figure = Figure(ALONE, layout="constrained")
     draw_plan(planned, ax=figure.subplots(), **drawing)
     nearest = {} if distances is None else {"distance to the k-th neighbour, small where it is dense": distances}
     figure.answers = _answers([""], [graph], [points], [planned], nearest | dict(measures or {}))

@@ -22,11 +22,22 @@ from topo.checks import as_points, check_whole
 from topo.figures.barcodes import barcode
 from topo.figures.patches import draw_patches
 from topo.figures.placement import places_beside
-from topo.figures.style import INK, WIDTH, Figure, Labelled, axes_for, hide_scales, texts_and_values, wrapped_panels
+from topo.figures.style import (
+    INK,
+    NARROW,
+    WIDTH,
+    Figure,
+    Labelled,
+    axes_for,
+    hide_scales,
+    texts_and_values,
+    wrapped_panels,
+)
 from topo.mapper import Lens, node_means, node_sizes
 from topo.types import Barcode, Number, Points, PointsLike, Real, Row, Whole
 
 COUNTS = "RdYlBu_r"  # from blue to red, as in the paper
+ALONE = NARROW, 4.9  # inches: width and height of a figure with one graph
 
 Layout = str | Callable[[Points], Real[np.ndarray, "_nodes 2"]] | Real[np.ndarray, "_nodes 2"] | Sequence[Row]
 
@@ -167,7 +178,7 @@ def plans(graphs: Sequence[tuple[igraph.Graph, PointsLike]], layout: Layout, **s
 def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes | None = None) -> FigureBase:
     """Draw what `plan` planned. Arguments as for `mapper`."""
     positions, side = planned.positions, planned.side
-    ax = axes_for(ax, 6.4, 4.9)
+    ax = axes_for(ax, *ALONE)
     within = [np.array([ax.get_xlim(), ax.get_ylim()]).T] if ax.has_data() else []  # earlier drawings stay in view
     _draw_graph(ax, planned)
     if len(planned.anchors):
@@ -180,7 +191,7 @@ def draw_plan(planned: Plan, colorbar: bool = True, note: bool = True, ax: Axes 
     if note and planned.left_out:
         ax.text(0.5, -0.02, planned.left_out, transform=ax.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
     if colorbar:
-        _draw_colorbar(planned.scale, [ax], shrink=0.5, aspect=25, pad=0.01)
+        _draw_colorbar(planned.scale, [ax], location="bottom", shrink=0.6, aspect=30, pad=0.02)
     return ax.figure
 
 

@@ -345,13 +345,14 @@ def timeline(
     marks: Mapping[str, Number] | None = None,
     line: Number | None = None,
     xlabel: str = "batch iteration",
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> FigureBase:
     """Values against time: lines are medians of several draws, bands reach from the lowest to the highest draw.
 
     x: the times, ascending; bands: for each text of the legend the values at these times, (draws, times), or (times,)
     for a single draw; label: of the values, with their unit; marks: {text: time}, each a vertical line; line: a value
-    to compare with, drawn as a horizontal line.
+    to compare with, drawn as a horizontal line; legend: whether to have one, where there is more than one band.
     Raises TypeError or ValueError for another shape, or where there is no band.
     """
     texts, draws = texts_and_values(bands, "bands")
@@ -384,7 +385,7 @@ def timeline(
     if marks:
         low, high = ax.get_ylim()
         ax.set_ylim(low, low + (high - low) / 0.65)  # the labels of the marks stand above the curves
-    if len(every) > 1:
+    if legend and len(every) > 1:
         columns = len(every) if sum(9 + len(text) for text in texts) <= 75 else 2  # no wider than the axes
         if len(texts) <= 4 and max(map(len, texts)) <= 22:
             ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=columns)
@@ -438,12 +439,14 @@ def intervals(
     *,
     label: str,
     line: Number | None = None,
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> FigureBase:
     """Numbers with their intervals: a row for each thing that was measured, a marker for each way of measuring it.
 
     rows: {text beside the row: {text of the legend: (value, low, high)}}; label: of the numbers, with their unit; line:
-    a value to compare with, drawn as a vertical line. A row may lack some of the ways.
+    a value to compare with, drawn as a vertical line; legend: whether to have one, where there is more than one way. A
+    row may lack some of the ways.
     Raises ValueError where there is no row, a row is empty, or a number is NaN.
     """
     texts, measured = texts_and_values(rows, "rows")
@@ -464,7 +467,7 @@ def intervals(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(label, loc="right")  # beside long texts the axes may be narrower than it
-    if len(ways) > 1:
+    if legend and len(ways) > 1:
         close = dict(handlelength=1, handletextpad=0.3, columnspacing=1)
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=len(ways), **close)
     return ax.figure

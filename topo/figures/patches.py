@@ -20,6 +20,7 @@ from topo.figures.style import (
     FAINT,
     GREEN,
     INK,
+    NARROW,
     ORANGE,
     WIDTH,
     Figure,
@@ -49,12 +50,13 @@ def patch_row(
     *,
     columns: Whole = 12,
     limit: Number | None = None,
+    width: Number = WIDTH,
     ax: Axes | None = None,
 ) -> FigureBase:
     """Patches side by side, drawn as `patch` draws one, with at most `columns` in a row.
 
     vectors: a square patch a row, as for `patch`; labels: a text under each patch; limit: one for all patches, or None
-    for each patch's own.
+    for each patch's own; width: the most that a figure without `ax` takes, in inches.
     Raises as `patch` does, and ValueError where labels are too many or too few.
     """
     vectors = _as_patches(vectors)
@@ -66,7 +68,7 @@ def patch_row(
     columns = min(int(columns), len(vectors))
     rows = ceil(len(vectors) / columns)
     across = 1.25
-    side = min(0.75, WIDTH / (columns * across))
+    side = min(0.75, width / (columns * across))
     lines = max(str(label).count("\n") + 1 for label in labels) if labels is not None and len(labels) else 0
     down = max(1.6, 1.2 + lines * 0.16 / side) if lines else 1.25
     ax = axes_for(ax, side * columns * across, side * rows * down)
@@ -162,7 +164,7 @@ def three_circles(*, steps: Whole = 16, ax: Axes | None = None) -> FigureBase:
     check_whole(steps, "steps", 4)
     if steps % 4:
         raise ValueError(f"steps = {steps} must be a multiple of 4")
-    ax = axes_for(ax, WIDTH, 3.8)
+    ax = axes_for(ax, NARROW, 5.4)
     theta = np.arange(steps) * 2 * np.pi / steps
     phi = np.array([-0.23, 0, 0.23, 0.77, 1, 1.23]) * np.pi  # clear of the primary circle and of the crossings
     vertical, horizontal = spaces.secondary_circles(phi)
@@ -176,18 +178,18 @@ def three_circles(*, steps: Whole = 16, ax: Axes | None = None) -> FigureBase:
         draw_patches(ax, patches, on_ring(phi - turn) * radii, 0.17, frame=colour, width=1.2)
     draw_patches(ax, spaces.primary_circle(theta), on_ring(theta), _ring_side(steps, 0.21), frame=BLUE, width=1.2)
     key = np.stack([spaces.primary_circle(-0.6), *spaces.secondary_circles(0)])
-    heights = np.array([0.35, 0.0, -0.35])
-    draw_patches(ax, key, np.column_stack([np.full(3, 1.55), heights]), 0.21, frame=(BLUE, ORANGE, GREEN), width=1.2)
+    heights = np.array([-1.4, -1.66, -1.92])
+    draw_patches(ax, key, np.column_stack([np.full(3, -0.95), heights]), 0.19, frame=(BLUE, ORANGE, GREEN), width=1.2)
     for height, text in zip(
         heights,
         [
-            "primary circle:\nedges in every direction",
-            "secondary circle:\nvertical edges and vertical lines",
-            "secondary circle:\nhorizontal edges and horizontal lines",
+            "primary circle: edges in every direction",
+            "secondary circle: vertical edges and vertical lines",
+            "secondary circle: horizontal edges and horizontal lines",
         ],
     ):
-        ax.text(1.75, height, text, va="center", color=INK)
-    ax.set(xlim=(-1.15, 3.2), ylim=(-1.15, 1.15))
+        ax.text(-0.78, height, text, va="center", color=INK)
+    ax.set(xlim=(-1.15, 1.15), ylim=(-2.05, 1.15))
     hide_scales(ax)
     return ax.figure
 

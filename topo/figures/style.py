@@ -75,18 +75,29 @@ class Figure(matplotlib.figure.Figure):
 def small_png(figure: matplotlib.figure.Figure, dpi: Number, cut: bool = False, **options: Any) -> bytes:
     """A PNG picture of a figure in 256 colours, which takes about a third of the bytes; no eye tells it from the whole.
 
-    dpi: pixels an inch; cut: whether a text in the picture, "tiles", has how it is cut into panels, as JSON of what
-    `topo.tiles.tiles` returns; options: of `Figure.savefig`.
+    dpi: pixels an inch; cut: whether texts in the picture say how a narrow page may show it: "tiles", how it is cut
+    into panels, as JSON of what `topo.tiles.tiles` returns, or "wordless", that there is nothing in it to be read;
+    options: of `Figure.savefig`.
     """
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", dpi=dpi, pil_kwargs={"compress_level": 1}, **options)
     colours = Image.open(whole).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
-    colours.putpalette([255 if value == 254 else value for value in colours.getpalette() or ()])  # white is white
+    palette = np.array(colours.getpalette()).reshape(-1, 3)
+    palette[(palette == 254) | (palette >= 252).all(axis=1, keepdims=True)] = 255  # full is full, and white is white
+    colours.putpalette(palette.ravel().tolist())
     said = PngInfo()
     if cut and (found := tiles(figure, colours, dpi)):
         said.add_text("tiles", json.dumps(found, separators=(",", ":")))
+    elif cut and not _has_words(figure):
+        said.add_text("wordless", "true")
     colours.save(small, "png", optimize=True, dpi=(dpi, dpi), pnginfo=said)
     return small.getvalue()
+
+
+def _has_words(figure: matplotlib.figure.Figure) -> bool:
+    titles = [ax.get_title(place) for ax in figure.axes for place in ("left", "center", "right")]
+    known = [ax.axison or ax.texts or ax.get_legend() for ax in figure.axes]  # axes that are off have no tick labels
+    return any(titles) or any(known) or bool(figure.texts or figure.legends)
 
 
 def shown_size(png: bytes) -> tuple[int, int]:
