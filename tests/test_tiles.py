@@ -191,8 +191,13 @@ def test_a_page_has_tiles_beside_a_picture_that_a_phone_cannot_show(page, tmp_pa
 def test_a_page_shows_a_picture_without_words_at_any_width(page, tmp_path):
     for name, labels in (("bare", None), ("labelled", range(9))):
         (tmp_path / f"{name}.png").write_bytes(figures.patch_row(np.eye(9), labels).png())
-        html = page._PICTURE.sub(lambda found: page._sized(tmp_path, found), f'<img alt="A" src="{name}.png" />')
-        assert ("data-wordless" in html) == (labels is None) and 'alt="A"' in html
+        for width in ("", ' width="774"'):  # a notebook knows it
+            bare = f'<img alt="A" src="{name}.png"{width} />'
+            html = page._PICTURE.sub(lambda found: page._sized(tmp_path, found), bare)
+            assert (
+                html.count("data-wordless") == (labels is None) and html.count(" width=") == html.count('alt="A"') == 1
+            )
+            assert page._PICTURE.sub(lambda found: page._sized(tmp_path, found), html) == html  # not twice
 
 
 def test_a_page_has_no_tiles_where_they_would_not_help(page):

@@ -126,13 +126,10 @@ def _sized(folder, picture):
         scales = [_DPI / dpi for dpi in image.info.get("dpi", (_DPI, _DPI))]
         tiles = _tiles(picture[2], image.size, scales[0], json.loads(image.info.get("tiles", "[]")))
         sizes = [round(pixels * scale) for pixels, scale in zip(image.size, scales)]
-        wordless = ' data-wordless=""' if "wordless" in image.info else ""  # as topo.figures.style has it
-    sized = (
-        picture[0]
-        if "width" in picture[1]
-        else '<img {}{} width="{}" height="{}" />'.format(picture[1], wordless, *sizes)
-    )
-    return sized + tiles
+        said = ' data-wordless=""' if "wordless" in image.info and "data-wordless" not in picture[1] else ""
+    if "width" not in picture[1]:
+        said += ' width="{}" height="{}"'.format(*sizes)
+    return f"<img {picture[1]}{said} />{tiles}"
 
 
 def _tiles(source, size, scale, tiles):

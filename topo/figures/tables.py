@@ -164,7 +164,7 @@ def trainings(populations: Mapping[str, Archive]) -> Table:
 
 def _training_column(population: Archive) -> dict[str, str]:
     known = population.description
-    accuracy, seconds = 100 * population.accuracy(), known.get("seconds")
+    accuracy, hours = 100 * population.accuracy(), known.get("seconds", 0) / 3600
     where = "one processor" if "CPU" in known["hardware"] else "the accelerator"
     return {
         **in_words(known),
@@ -172,7 +172,7 @@ def _training_column(population: Archive) -> dict[str, str]:
         "iterations": f"{known['iterations']:,}{_of_paper(known, 'iterations')}",
         "accuracy in %": spread(accuracy),
         "accuracy of": known["accuracy_of"],
-        "hours of training": "not recorded" if seconds is None else f"{seconds / 3600:,.1f}, on {where}",
+        "hours of training": f"{hours:,.{1 if hours >= 0.1 else 2}f}, on {where}" if hours else "not recorded",
         "trained by": known["hardware"],
         "archive": f"{population.name}, SHA-256 {known['sha256'][:12]}…",
     }
