@@ -40,6 +40,16 @@ def test_pages_become_one_document_whose_links_stay_inside(html, tmp_path):
         pdf.one_document(html, [*PAGES, "book/three"], tmp_path / "print.css")
 
 
+@pytest.mark.parametrize("size", ['style="width: 804px; height: 402px;"', 'height="402" width="804"'])
+def test_pictures_keep_their_proportions_where_paper_has_less_room(html, tmp_path, size):
+    page = html / "book" / "two.html"
+    page.write_text(page.read_text().replace('alt="A"', f'alt="A" {size}'))
+    text = pdf.one_document(html, PAGES, tmp_path / "print.css")
+    style = re.search(r'<img [^>]*style="([^"]*)"', text)[1]
+    assert "height: auto" in style and "height: 4" not in style
+    assert "min(100%, 804px, 240.0mm)" in style  # no higher than 120 mm
+
+
 def test_chromium_prints_pages_with_bookmarks(html, tmp_path):
     if not any(map(pdf.shutil.which, pdf.BROWSERS)):
         pytest.skip("Chromium is not installed (apt-get install chromium)")

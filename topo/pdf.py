@@ -4,6 +4,7 @@ Knows the pages' markup and how Chromium is called; must not know how pages are 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from urllib.request import url2pathname
 from topo.files import check_folder, write_atomically
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_TALLEST = 120  # millimetres of a picture on paper
 _DROPPED = "a.headerlink, script, .tiles, .toctree-wrapper, .tag_remove-cell"
 
 
@@ -85,6 +87,7 @@ def one_document(html: Path, pages: Sequence[str], style: str | Path) -> str:
             each["id"] = f"{name}--{each['id']}"
         for image in article.select("img[src]"):
             image["src"] = urljoin(path.as_uri(), image["src"])
+            _fit(image)
         for link in article.select("a[href]"):
             _relink(link, path, html, pages)
         for folded in article.select("details"):
@@ -96,6 +99,15 @@ def one_document(html: Path, pages: Sequence[str], style: str | Path) -> str:
     head = f'<meta charset="utf-8"><title>{title}</title>{css}'
     front = f'<header><p class="title">{title}</p><p>{edition}</p><ol>{"".join(contents)}</ol></header>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{front}{"".join(articles)}</body></html>'
+
+
+def _fit(image: Any) -> None:
+    """Let a picture of a known size be as large as on its page, or as the paper allows, and never out of shape."""
+    size = dict(re.findall(r"\b(width|height): *([\d.]+)px", image.get("style", "")))
+    size |= {name: image[name] for name in ("width", "height") if image.get(name, "").isdigit()}
+    if len(size) == 2:
+        width, height = float(size["width"]), float(size["height"])
+        image["style"] = f"height: auto; width: min(100%, {width:g}px, {_TALLEST * width / height:.1f}mm);"
 
 
 def _relink(link: Any, path: Path, html: Path, pages: Sequence[str]) -> None:
