@@ -103,6 +103,11 @@ def test_panels_are_in_reading_order():
     np.testing.assert_array_equal(np.lexsort((x, -y)), range(6))
     with pytest.raises(ValueError, match="2 labels for 1 x 3"):
         figures.panels(1, 3, labels="ab")
+    figure, (low, high) = figures.panels(2, 1, height=[1, 3])
+    figure.canvas.draw()
+    assert figure.get_figheight() == 4 and low.get_position().height < high.get_position().height / 2
+    with pytest.raises(ValueError, match="1 heights for 2 rows"):
+        figures.panels(2, 1, height=[1])
 
 
 @pytest.mark.parametrize(

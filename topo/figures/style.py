@@ -131,24 +131,29 @@ def panels(
     rows: Whole,
     columns: Whole,
     *,
-    height: Number = 2.4,
+    height: Number | Sequence[Number] = 2.4,
     labels: Sequence[str] | None = None,
     share: bool = False,
     width: Number = WIDTH,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with several Axes, each to be handed to another function as its `ax`.
 
-    height: of a row, in inches; labels: a short text above each panel, in reading order; share: whether all panels have
-    the same limits; width: of the figure, the book's WIDTH or NARROW, which a phone shows whole.
+    height: of a row, or of each row, in inches; labels: a short text above each panel, in reading order; share: whether
+    all panels have the same limits; width: of the figure, the book's WIDTH or NARROW, which a phone shows whole.
     Returns the Figure and its Axes, rows * columns of them in reading order.
-    Raises TypeError or ValueError where rows or columns is no whole number above 0, or labels are too many or too few.
+    Raises TypeError or ValueError where rows or columns is no whole number above 0, or labels or heights are too many
+    or too few.
     """
     check_whole(rows, "rows", 1)
     check_whole(columns, "columns", 1)
     if labels is not None and len(labels) != rows * columns:
         raise ValueError(f"there are {len(labels)} labels for {rows} x {columns} panels")
-    figure = Figure((width, rows * height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
+    heights = np.array(height if isinstance(height, Sequence) else [height] * rows, float)
+    if heights.shape != (rows,):
+        raise ValueError(f"there are {len(heights)} heights for {rows} rows")
+    figure = Figure((width, heights.sum()), layout="constrained")
+    alike: dict[str, Any] = dict(sharex=share, sharey=share, height_ratios=heights)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **alike).flat)
     for ax, label in zip(axes, () if labels is None else labels):
         ax.set_title(label)
     return figure, axes
