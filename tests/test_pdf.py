@@ -46,8 +46,19 @@ def test_pictures_keep_their_proportions_where_paper_has_less_room(html, tmp_pat
     page.write_text(page.read_text().replace('alt="A"', f'alt="A" {size}'))
     text = pdf.one_document(html, PAGES, tmp_path / "print.css")
     style = re.search(r'<img [^>]*style="([^"]*)"', text)[1]
-    assert "height: auto" in style and "height: 4" not in style
+    assert "height: auto" in style and "max-height: none" in style and "height: 4" not in style
     assert "min(100%, 804px, 240.0mm)" in style  # no higher than 120 mm
+
+
+def test_tall_pictures_take_more_of_the_paper(html, tmp_path):
+    page = html / "book" / "two.html"
+    known = page.read_text()
+    widths = {}
+    for height in (800, 1000, 2000):
+        page.write_text(known.replace('alt="A"', f'alt="A" width="800" height="{height}"'))
+        text = pdf.one_document(html, PAGES, tmp_path / "print.css")
+        widths[height] = float(re.search(r"800px, ([\d.]+)mm", text)[1])
+    assert widths[800] == 120 and widths[1000] == pytest.approx(0.7 * 170, abs=0.1) and widths[2000] == 220 / 2.5
 
 
 def test_chromium_prints_pages_with_bookmarks(html, tmp_path):

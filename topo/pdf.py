@@ -18,7 +18,8 @@ from urllib.request import url2pathname
 from topo.files import check_folder, write_atomically
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_TALLEST = 120  # millimetres of a picture on paper
+_COLUMN = 170  # millimetres: the width of a page of print.css without its margins
+_TALLEST, _WHOLE_PAGE = 120, 220  # millimetres: the height that pictures have, and that those have which need it
 _DROPPED = "a.headerlink, script, .tiles, .toctree-wrapper, .tag_remove-cell"
 
 
@@ -102,12 +103,18 @@ def one_document(html: Path, pages: Sequence[str], style: str | Path) -> str:
 
 
 def _fit(image: Any) -> None:
-    """Let a picture of a known size be as large as on its page, or as the paper allows, and never out of shape."""
+    """Let a picture of a known size be as large as on its page, or as the paper allows, and never out of shape.
+
+    A tall one takes more of the paper than others, as its letters could not be read otherwise.
+    """
     size = dict(re.findall(r"\b(width|height): *([\d.]+)px", image.get("style", "")))
     size |= {name: image[name] for name in ("width", "height") if image.get(name, "").isdigit()}
     if len(size) == 2:
         width, height = float(size["width"]), float(size["height"])
-        image["style"] = f"height: auto; width: min(100%, {width:g}px, {_TALLEST * width / height:.1f}mm);"
+        across = min(width * 25.4 / 96, _COLUMN)  # a CSS pixel is a 96th of an inch
+        tallest = min(_WHOLE_PAGE, max(_TALLEST, 0.7 * across * height / width))
+        fits = f"min(100%, {width:g}px, {tallest * width / height:.1f}mm)"
+        image["style"] = f"height: auto; max-height: none; width: {fits};"
 
 
 def _relink(link: Any, path: Path, html: Path, pages: Sequence[str]) -> None:
