@@ -877,6 +877,7 @@ def test_intervals_draw_each_number_between_its_ends():
     assert ends == [[[0.4, 0.7]], [[-0.2, 0.1], [0, 0.6]]]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["gray", "colour"]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["in time", "at a time"]
+    assert figures.intervals(rows, label="correlation", legend=False).axes[0].get_legend() is None
     with pytest.raises(ValueError, match="'in time' has a value or an interval that is NaN"):
         figures.intervals({"gray": {"in time": (0.5, np.nan, 1)}}, label="correlation")
 
