@@ -4,15 +4,20 @@ Here is what they share: how something is timed, in a process of its own, and re
 """
 
 import argparse
+import io
 import json
 import math
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
+from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +25,7 @@ from platform import python_version
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "_build" / "bench"
+CPUINFO = Path("/proc/cpuinfo")  # what Linux says of the processor
 
 
 def steady(run, seconds):
@@ -59,23 +65,48 @@ def minibatches(images, labels, batch, seed=0):
             yield images[chosen], labels[chosen]
 
 
-def afresh(function, *arguments, **environment):
+def afresh(function, *arguments, root=ROOT, **environment):
     """What a function returns in a process of its own.
 
     function: its module and name, such as "benchmarks.flax_loop.measure". arguments, and what it returns, are JSON.
-    environment: variables of the process besides the present ones. Raises TimeoutError for a process that SIGALRM
-    ended, RuntimeError with the error output of one that failed otherwise.
+    root: the folder whose packages are imported. environment: variables of the process besides the present ones.
+    Raises TimeoutError for a process that SIGALRM ended, RuntimeError with the error output of one that failed
+    otherwise.
     """
     module, _, name = function.rpartition(".")
     program = f"import json, sys, {module}; print(json.dumps({function}(*json.loads(sys.argv[1]))))"
     command = [sys.executable, "-c", program, json.dumps(arguments)]
     variables = {**os.environ, **environment}
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)  # noqa: S603 -- our own code
+    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)  # noqa: S603 -- our own code
     if done.returncode == -signal.SIGALRM:
         raise TimeoutError(f"{function}{arguments} was out of time")
     if done.returncode:
         raise RuntimeError(f"{function}{arguments} failed: {done.stderr.strip() or done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def earlier(revision):
+    """A folder with the package `topo` as it was at a revision of Git, beside these benchmarks, while it is needed.
+
+    None, instead of a folder, where the revision is not in this copy of the repository, or where this is none.
+    """
+    command = ["git", "-C", str(ROOT), "archive", revision, "topo"]
+    try:
+        packed = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603 -- no shell
+    except (OSError, subprocess.CalledProcessError):
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+            files.extractall(folder, filter="data")
+        shutil.copytree(ROOT / "benchmarks", Path(folder, "benchmarks"))
+        yield folder
+
+
+def multiplies_bfloat16():
+    """Whether the processor has instructions for products of bfloat16 (AMX or AVX-512), by Linux's list of features."""
+    return CPUINFO.exists() and not {"amx_bf16", "avx512_bf16"}.isdisjoint(CPUINFO.read_text().split())
 
 
 def circumstances(*packages):

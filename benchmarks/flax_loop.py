@@ -43,13 +43,15 @@ class CNetwork(nn.Module):
     conv1: int
     conv2: int
     dense: int
+    max_pooling: bool = True
 
     @nn.compact
     def __call__(self, x):
+        pool = nn.max_pool if self.max_pooling else lambda x, *_: x
         x = nn.relu(nn.Conv(self.conv1, (3, 3))(x))
-        x = normalize_responses(nn.max_pool(x, (3, 3), (2, 2), "SAME"))
+        x = normalize_responses(pool(x, (3, 3), (2, 2), "SAME"))
         x = nn.relu(nn.Conv(self.conv2, (3, 3))(x))
-        x = normalize_responses(nn.max_pool(x, (2, 2), (1, 1), "SAME"))
+        x = normalize_responses(pool(x, (2, 2), (1, 1), "SAME"))
         x = nn.relu(nn.Dense(self.dense)(x.reshape(len(x), -1)))
         return nn.Dense(10)(x)
 
@@ -75,7 +77,7 @@ def augment(images, side, key):
 
 
 def network(architecture, **settings):
-    """The Flax module of an Architecture with both convolutions and a dense layer."""
+    """The Flax module of an Architecture with both convolutions and a dense layer; settings: of the module."""
     family = {"M": MNetwork, "C": CNetwork}[architecture.family]
     return family(architecture.conv1, architecture.conv2, architecture.dense, **settings)
 
@@ -87,9 +89,9 @@ def loss(params, apply, inputs, labels, l2, key):
     return entropy + l2 / 2 * jnp.sum(params["Dense_0"]["kernel"] ** 2) if l2 else entropy
 
 
-def measure(architecture, dataset, seconds):
+def measure(architecture, dataset, max_pooling, seconds):
     """{"rate": iterations per second, "memory": bytes at most} of a network trained on noise, shaped as a data set."""
-    training = Training(Architecture.parse(architecture), dataset)
+    training = Training(Architecture.parse(architecture), dataset, max_pooling=max_pooling)
     data = datasets.stand_in(dataset)
     optimizer = {"adam": optax.adam, "sgd": optax.sgd}[training.optimizer](training.learning_rate)
     side = training.crop
@@ -107,7 +109,7 @@ def measure(architecture, dataset, seconds):
         return state.apply_gradients(grads=gradient), value
 
     key, init_key = jax.random.split(jax.random.key(0))
-    module = network(training.architecture)
+    module = network(training.architecture, **({} if max_pooling else {"max_pooling": False}))
     variables = module.init(init_key, prepare(data.train_images[:1], init_key))
     state = TrainState.create(apply_fn=module.apply, params=variables["params"], tx=optimizer)
     stream = minibatches(data.train_images, data.train_labels.astype("int32"), training.batch)

@@ -488,7 +488,7 @@ def test_panels_stand_below_one_another_on_a_phone(browser, rendered, scripts):
     figure = page.locator("#fig-performance-training")
     picture, tiles = figure.locator("img"), figure.locator(".tiles > svg")
     boxes = [tile.bounding_box() for tile in tiles.all()]
-    assert len(boxes) == 3
+    assert len(boxes) == 4
     for above, below in zip(boxes, boxes[1:]):
         assert below["y"] >= above["y"] + above["height"]
     for box in boxes:

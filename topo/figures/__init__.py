@@ -39,6 +39,7 @@ from topo.figures.style import (
     Figure,
     panels,
     use_style,
+    wrapped_panels,
 )
 from topo.figures.tables import (
     Link,
@@ -71,6 +72,7 @@ __all__ = [
     "Figure",
     "panels",
     "use_style",
+    "wrapped_panels",
     "barcode",
     "barcodes",
     "loop_explorer",
