@@ -201,9 +201,11 @@ def report(measured):
             f"  a member more takes {each['process']:.1f} MiB (measured with {counts}), "
             f"{each['compiler']:.1f} MiB by the compiler;"
         )
-        parts, rate = result["step"]["parts"].items(), result["step"]["product"]
+        parts = result["step"]["parts"].items()
         spent = ", ".join(f"{part} {1e3 * each['seconds']:.1f}" for part, each in parts)
-        notes.append(f"  one step of one network, in ms: {spent}; a large product does {rate / 1e9:.0f} GFLOP/s")
+        products = f"{1e3 * result['step']['products']:.1f} of all in products"
+        rate = f"a large product does {result['step']['product'] / 1e9:.0f} GFLOP/s"
+        notes.append(f"  one step of one network, in ms: {spent}; {products}; {rate}")
     rounds = f"{measured['rounds']} rounds of {measured['seconds']:g} s, batch {training.Training.batch}"
     return "\n".join([heading(measured), rounds, "", aligned(measured["table"], "<<>>>"), "", *notes])
 

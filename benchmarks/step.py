@@ -3,7 +3,9 @@
 Knows what a step consists of; must not know how a block computes. `benchmarks.populations` measures with it.
 """
 
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 import jax
@@ -14,6 +16,7 @@ import optax
 from topo import datasets, networks, training
 from topo.notation import Architecture
 
+_TURN = 25  # steps that are timed together
 _SIDE = 1024  # of the matrices whose product says what the processor can do
 
 
@@ -61,20 +64,30 @@ def _block(images, kernel, pool, normalized, first):
 
 
 def _step(trainer):
-    """Seconds of a whole step, as the engine trains a network: the median of seven turns of eight."""
-    states, turns = trainer.advance(trainer.initial([0]), [0], 0, 1), []
-    for first in range(1, 57, 8):
+    """(seconds of a whole step, as the engine trains a network; how many of them go into products)."""
+    states, turns = trainer.advance(trainer.initial([0]), [0], 0, _TURN), []
+    for first in range(_TURN, 6 * _TURN, _TURN):
         start = time.perf_counter()
-        states = trainer.advance(states, [0], first, first + 8)
-        turns.append((time.perf_counter() - start) / 8)
-    return median(turns)
+        states = trainer.advance(states, [0], first, first + _TURN)
+        turns.append((time.perf_counter() - start) / _TURN)
+    options = jax.profiler.ProfileOptions()
+    options.host_tracer_level, options.python_tracer_level = 3, 0  # 3: every operation of the compiled program
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, profiler_options=options):
+            trainer.advance(states, [0], 6 * _TURN, 7 * _TURN)
+        (written,) = Path(folder).rglob("*.xplane.pb")
+        planes = jax.profiler.ProfileData.from_file(str(written)).planes
+        events = [event for plane in planes for line in plane.lines for event in line.events]
+    products = [event.duration_ns for event in events if event.name.startswith(("dot", "conv_general"))]
+    return median(turns), sum(products) / 1e9 / _TURN
 
 
 def measure(architecture, dataset, max_pooling):
     """The parts of a step of one network on noise, and how fast the processor is at large matrix products.
 
     Returns {"parts": {part: {"seconds"} and, for a block, "operations" in floating point}, "step": seconds of a whole
-    one as the engine trains, "product": operations a second of a product of two matrices of 1,024 x 1,024 numbers}.
+    one as the engine trains, "products": those in which it multiplies matrices or convolves, "product": operations a
+    second of a product of two matrices of 1,024 x 1,024 numbers}.
     What is neither crops, a block nor the update is the difference to the step: dense layers, loss and what joins them.
     """
     chosen = training.Training(Architecture.parse(architecture), dataset, max_pooling=max_pooling)
@@ -97,7 +110,8 @@ def measure(architecture, dataset, max_pooling):
         return optax.apply_updates(params, changes), optimizer
 
     parts["update"] = {"seconds": _seconds(update, state.params, state.optimizer, state.params)}
-    step = _step(trainer)
+    step, products = _step(trainer)
     parts["the rest"] = {"seconds": step - sum(part["seconds"] for part in parts.values())}
     square = _noise(_SIDE, _SIDE)
-    return {"parts": parts, "step": step, "product": 2 * _SIDE**3 / _seconds(jnp.matmul, square, square)}
+    product = 2 * _SIDE**3 / _seconds(jnp.matmul, square, square)
+    return {"parts": parts, "step": step, "products": products, "product": product}

@@ -165,7 +165,7 @@ def test_the_parts_of_a_step_add_up_to_it():
     # By hand: 128 images, 9 entries of a kernel, two products of the first block and three of the second.
     assert found["parts"]["block 1"]["operations"] == 2 * 2 * 128 * 8 * 8 * 9 * 1 * 4
     assert found["parts"]["block 2"]["operations"] == 3 * 2 * 128 * 4 * 4 * 9 * 4 * 3
-    assert found["product"] > 1e9
+    assert found["product"] > 1e9 and 0 < found["products"] < found["step"]
 
 
 def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
@@ -178,7 +178,7 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
         training, "measure", lambda *_: {"seconds": {"fused": 0.002, "plain": 0.003}, "formulation": "fused"}
     )
     here = lambda function, *arguments, **_: resolve_name(function)(*arguments)
-    part = {"parts": {"crops": {"seconds": 0.001}}, "step": 0.002, "product": 5e9}
+    part = {"parts": {"crops": {"seconds": 0.001}}, "step": 0.002, "products": 0.0005, "product": 5e9}
     monkeypatch.setattr(step, "measure", lambda *_: part)
     monkeypatch.setattr(populations, "_afresh", here)
     monkeypatch.setattr("benchmarks.afresh", here)
@@ -196,7 +196,7 @@ def test_a_run_ends_in_a_table_and_its_figures(monkeypatch, tmp_path, capsys):
     assert shown[4][2:] == ["torch", "bfloat16", *absent]
     assert shown[0][2] == "ours" and shown[0][5] == "1.00" and shown[2][2] == "flax"
     assert shown[2][3] == f"{flax['rate']:.1f}" and shown[2][5] == f"{ours['rate'] / flax['rate']:.2f}"
-    assert "one step of one network, in ms: crops 1.0; a large product does 5 GFLOP/s" in table
+    assert "one step of one network, in ms: crops 1.0; 0.5 of all in products; a large product does 5 GFLOP/s" in table
 
 
 def test_an_unknown_network_is_refused_before_anything_runs(capsys):

@@ -211,7 +211,7 @@ def _patch_phases(images: Images, kernel: Kernel, stride: int) -> Array:
 
 def _block_forward(
     images: Images, kernel: Kernel, bias: Float[Array, "filters"], pool: _Pool, normalized: bool
-) -> tuple[Float[Array, "batch _height _width filters"], tuple[Array, ...]]:
+) -> tuple[Float[Array, "batch _height _width filters"], tuple[Array | None, ...]]:
     window, stride = pool
     height, width = images.shape[1:3]
     if height % stride or width % stride:
@@ -224,28 +224,34 @@ def _block_forward(
         inputs = images
         responses = lambda group: _split(convolve(group, kernel), stride)
 
-    def pooled(group: tuple[Array]) -> tuple[Array, Array, Array | int]:
+    def pooled(group: tuple[Array]) -> tuple[Array, Array | None, Array | None]:
         maximum, winner = _pool(responses(group[0]), window, stride)
         activations = nn.relu(maximum + bias)
-        winner = jnp.where(activations > 0, winner, jnp.int8(-1))
-        return activations, winner, normalize_responses(activations) if normalized else 0
+        kept = jnp.where(activations > 0, winner, jnp.int8(-1)) if window > 1 else None
+        return activations, kept, normalize_responses(activations) if normalized else None
 
-    activations, winner, output = lax.map(pooled, _grouped(inputs))
-    output = _ungrouped(output if normalized else activations)
-    return output, (inputs, kernel, _ungrouped(winner), _ungrouped(activations) if normalized else output)
+    activations, winner, output = jax.tree.map(_ungrouped, lax.map(pooled, _grouped(inputs)))
+    return output if normalized else activations, (inputs, kernel, winner, activations)
 
 
 def _block_backward(
-    pool: _Pool, normalized: bool, residuals: tuple[Array, ...], gradient: Array
+    pool: _Pool, normalized: bool, residuals: tuple[Any, ...], gradient: Array
 ) -> tuple[Array, Array, Array]:
     inputs, kernel, winner, activations = residuals
     height, width, channels, filters = kernel.shape
 
-    if normalized:  # in a loop of its own, or the compiler computes it anew for each entry of a pooling window
+    if normalized and winner is not None:
+        # In a loop of its own, or the compiler computes it anew for each entry of a pooling window.
         gradient = _ungrouped(lax.map(lambda group: _normalize_backward(*group)[0], _grouped(activations, gradient)))
+    above = activations if winner is None else winner, gradient
 
-    def phases(winner: Array, gradient: Array) -> tuple[list[Array], Array]:
-        return _unpool(gradient, winner, *pool), _sum_over_positions(jnp.where(winner >= 0, gradient, 0))
+    def phases(kept: Array, gradient: Array) -> tuple[list[Array], Array]:
+        if winner is not None:
+            return _unpool(gradient, kept, *pool), _sum_over_positions(jnp.where(kept >= 0, gradient, 0))
+        if normalized:
+            (gradient,) = _normalize_backward(kept, gradient)
+        gradient = jnp.where(kept > 0, gradient, 0)
+        return [gradient], _sum_over_positions(gradient)
 
     total = lambda left, right: jnp.tensordot(left, right, ((0, 1, 2), (0, 1, 2)))
     if _is_thin(kernel):
@@ -260,9 +266,9 @@ def _block_backward(
         images = jax.ShapeDtypeStruct(shape, inputs.dtype)
         unpatch = jax.linear_transpose(lambda images: _patch_phases(images, kernel, pool[1]), images)
         start = jnp.zeros((height * width * channels, filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
-        (d_weights, d_bias), _ = lax.scan(thin_backward, start, _grouped(inputs, winner, gradient))
+        (d_weights, d_bias), _ = lax.scan(thin_backward, start, _grouped(inputs, *above))
         # Outside the loop, so that it costs nothing where the images are data and nobody asks for their gradient.
-        d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(winner, gradient)[0]]
+        d_patches = [part @ kernel.reshape(-1, filters).T for part in phases(*above)[0]]
         (d_images,) = unpatch(jnp.stack(d_patches, axis=3))
         return d_images, d_weights.reshape(kernel.shape), d_bias
 
@@ -275,7 +281,7 @@ def _block_backward(
         return jax.tree.map(jnp.add, sums, (total(images, reached), d_bias)), reached @ weights
 
     start = jnp.zeros((channels, height * width * filters), kernel.dtype), jnp.zeros(filters, kernel.dtype)
-    (d_weights, d_bias), d_images = lax.scan(group_backward, start, _grouped(inputs, winner, gradient))
+    (d_weights, d_bias), d_images = lax.scan(group_backward, start, _grouped(inputs, *above))
     d_kernel = d_weights.reshape(channels, height, width, filters).transpose(1, 2, 0, 3)
     return _ungrouped(d_images), d_kernel, d_bias
 
