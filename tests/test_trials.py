@@ -188,6 +188,32 @@ def test_settings_halve_the_networks_as_a_grid_does():
     assert mine[:2] == seen
 
 
+def test_each_network_is_judged_at_the_filtration_of_the_others():
+    values = [(5, 1), (2, 3), (2, 3)]  # of three networks, for p = 0.5 and p = 0.8
+
+    def statement(core):
+        value = values[int(core[0, 1])][int(len(core) == 8)]
+        return float(value), value > 1.5
+
+    clouds = [np.column_stack([np.arange(10), np.full(10, network)]) for network in range(3)]
+    found = trials.each_alone(clouds, statement, [2], [0.5, 0.8], draws=0)
+    # Medians of the second and third network: 2 and 3; of the first with either of these: 3.5 and 2; of all: 2 and 3.
+    assert found.ps.tolist() == [0.8, 0.5, 0.5] and found.ks.tolist() == [2, 2, 2]
+    assert found.values.tolist() == [1, 2, 2]
+    assert found.trials.halves.tolist() == [False, True, True] and found.trials.region == 5 / 6
+    assert (found.trials.k, found.trials.p, found.trials.value) == (2, 0.8, 2)
+    assert len(found.untrained) == 0 and found.trials.chance is None
+
+
+def test_networks_with_a_circle_are_beyond_chance_one_by_one():
+    clouds = networks(3, 300, 2)
+    found = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
+    assert found.trials.halves.all() and (found.values >= 3).all()
+    assert len(found.untrained) == len(found.trials.null) == 19 and found.trials.chance == 1 / 20
+    again = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
+    np.testing.assert_array_equal(again.untrained, found.untrained)
+
+
 def test_bad_arguments_are_refused():
     clouds, statement = [noise(20, 0), noise(20, 1)], trials.loop_of(None, LOOPS)
     with refused(ValueError, "two networks or more, not 1"):
@@ -210,3 +236,7 @@ def test_bad_arguments_are_refused():
         trials.try_settings(clouds, statement, [])
     with refused(ValueError, "halvings = 0"):
         trials.try_settings(clouds, statement, [()], halvings=0)
+    with refused(ValueError, "two networks or more"):
+        trials.each_alone(clouds[:1], statement, [5], [0.5])
+    with refused(ValueError, "must hold one value or more"):
+        trials.each_alone(clouds, statement, [], [0.5])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from topo.checks import as_points, check_whole
 from topo.density import densest, kept_count, kth_neighbor_distance
@@ -45,6 +45,21 @@ class Trials(NamedTuple):
         if not len(self.null):
             return None
         return float((1 + (self.null >= self.value).sum()) / (1 + len(self.null)))
+
+
+class Alone(NamedTuple):
+    """Every network by itself, at the filtration that suits the others: what `each_alone` returns.
+
+    ks, ps: the filtration of each network; values: its statistic there. trials: a half is one network here; k, p, the
+    filtration that suits all of them; value, the median of the values; null, medians of as many values of `untrained`.
+    untrained: the statistics of untrained networks, at the filtration that suits all trained ones.
+    """
+
+    ks: Int64[np.ndarray, "networks"]
+    ps: Float64[np.ndarray, "networks"]
+    values: Float64[np.ndarray, "networks"]
+    trials: Trials
+    untrained: Float64[np.ndarray, "draws"]
 
 
 def weakest(several: Sequence[Trials]) -> Trials:
@@ -179,6 +194,41 @@ def try_out(
         draws = few
     null = [_chance(untrained_filters(n, generator, law, size), statement, k, p, at) for _ in range(draws)]
     return Trials(np.array(halves), float(np.mean(np.array(cells)[..., 1])), k, p, value, np.array(null, float))
+
+
+def each_alone(
+    clouds: CloudsLike,
+    statement: Statement,
+    ks: Sequence[Whole],
+    ps: Sequence[Number],
+    draws: Whole = 99,
+    law: Law = "truncated normal",
+) -> Alone:
+    """Try a statement in every network by itself, at the filtration of a grid that has the largest median in the others.
+
+    clouds: one for each network, two or more; ks: for a cloud; ps: fractions. draws: untrained networks, as large as
+    the first cloud, and as many medians of them; 0 where chance is no alternative. law: of `untrained_filters`.
+    Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
+    """
+    each = _networks(clouds, draws, 1)
+    if not len(ks) or not len(ps):
+        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
+    answers = np.array([[[statement(densest(points, k, p)) for p in ps] for k in ks] for points in each], float)
+    chosen, judged = [], []
+    for i, mine in enumerate(answers):
+        k, p = best(np.median(np.delete(answers[..., 0], i, axis=0), axis=0), ks, ps)
+        chosen.append((k, p))
+        judged.append(mine[list(ks).index(k), list(ps).index(p)])
+    values, holds = np.array(judged).T
+    k, p = best(np.median(answers[..., 0], axis=0), ks, ps)
+    n, size = each[0].shape
+    drawn = (untrained_filters(n, seed, law, size) for seed in range(draws))
+    untrained = np.array([statement(densest(points, k, p))[0] for points in drawn], float)
+    resampled = np.random.default_rng(0).choice(untrained, (draws, len(each))) if draws else np.empty((0, 1))
+    region, value = float(answers[..., 1].mean()), float(np.median(values))
+    found = Trials(holds.astype(bool), region, k, p, value, np.median(resampled, axis=1))
+    ks_chosen, ps_chosen = map(np.array, zip(*chosen))
+    return Alone(ks_chosen.astype(np.int64), ps_chosen.astype(float), values, found, untrained)
 
 
 def try_settings(
