@@ -188,20 +188,26 @@ def test_settings_halve_the_networks_as_a_grid_does():
     assert mine[:2] == seen
 
 
-def test_each_network_is_judged_at_the_filtration_of_the_others():
-    values = [(5, 1), (2, 3), (2, 3)]  # of three networks, for p = 0.5 and p = 0.8
+def test_each_network_is_judged_at_the_filtration_of_the_other_half():
+    values = [(5, 1), (5, 1), (2, 3), (2, 3)]  # of four networks, for p = 0.5 and p = 0.8
 
     def statement(core):
         value = values[int(core[0, 1])][int(len(core) == 8)]
         return float(value), value > 1.5
 
-    clouds = [np.column_stack([np.arange(10), np.full(10, network)]) for network in range(3)]
-    found = trials.each_alone(clouds, statement, [2], [0.5, 0.8], draws=0)
-    # Medians of the second and third network: 2 and 3; of the first with either of these: 3.5 and 2; of all: 2 and 3.
-    assert found.ps.tolist() == [0.8, 0.5, 0.5] and found.ks.tolist() == [2, 2, 2]
-    assert found.values.tolist() == [1, 2, 2]
-    assert found.trials.halves.tolist() == [False, True, True] and found.trials.region == 5 / 6
-    assert (found.trials.k, found.trials.p, found.trials.value) == (2, 0.8, 2)
+    clouds = [np.column_stack([np.arange(10), np.full(10, network)]) for network in range(4)]
+    found = trials.each_alone(clouds, statement, [2], [0.5, 0.8], draws=0, halvings=12)
+    assert found.values.shape == (12, 4) and (found.ks == 2).all()
+    splits = set()
+    for ps, judged in zip(found.ps, found.values):
+        assert judged.tolist() == [each[int(p == 0.8)] for each, p in zip(values, ps)]
+        # By hand: the last two choose 0.8 (medians 2 and 3), the first two 0.5, one of each 0.5 (3.5 and 2).
+        assert ps.tolist() in ([0.8, 0.8, 0.5, 0.5], [0.5] * 4)
+        splits.add(tuple(ps))
+    assert len(splits) == 2
+    assert found.trials.halves.tolist() == (found.values > 1.5).ravel().tolist()
+    assert found.trials.region == 6 / 8 and (found.trials.k, found.trials.p) == (2, 0.5)  # medians 3.5 and 2
+    assert found.trials.value == np.median(found.values[0])
     assert len(found.untrained) == 0 and found.trials.chance is None
 
 
@@ -240,3 +246,5 @@ def test_bad_arguments_are_refused():
         trials.each_alone(clouds[:1], statement, [5], [0.5])
     with refused(ValueError, "must hold one value or more"):
         trials.each_alone(clouds, statement, [], [0.5])
+    with refused(ValueError, "halvings = 0"):
+        trials.each_alone(clouds, statement, [5], [0.5], halvings=0)

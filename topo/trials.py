@@ -48,16 +48,17 @@ class Trials(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """Every network by itself, at the filtration that suits the others: what `each_alone` returns.
+    """Every network by itself, at filtrations that other networks chose: what `each_alone` returns.
 
-    ks, ps: the filtration of each network; values: its statistic there. trials: a half is one network here; k, p, the
-    filtration that suits all of them; value, the median of the values; null, medians of as many values of `untrained`.
-    untrained: the statistics of untrained networks, at the filtration that suits all trained ones.
+    ks, ps: the filtration at which each network is judged, in each halving; values: its statistic there.
+    trials: a half is one network in one halving here; k, p, the filtration with the largest median in all networks;
+    value, the median of the first halving; null, medians of as many of `untrained` as there are networks.
+    untrained: the statistics of untrained networks at that k and p.
     """
 
-    ks: Int64[np.ndarray, "networks"]
-    ps: Float64[np.ndarray, "networks"]
-    values: Float64[np.ndarray, "networks"]
+    ks: Int64[np.ndarray, "halvings networks"]
+    ps: Float64[np.ndarray, "halvings networks"]
+    values: Float64[np.ndarray, "halvings networks"]
     trials: Trials
     untrained: Float64[np.ndarray, "draws"]
 
@@ -202,33 +203,41 @@ def each_alone(
     ks: Sequence[Whole],
     ps: Sequence[Number],
     draws: Whole = 99,
+    halvings: Whole = 3,
     law: Law = "truncated normal",
+    seed: Seed = 0,
 ) -> Alone:
-    """Try a statement in every network by itself, at the filtration of a grid that has the largest median in the others.
+    """Try a statement in every network by itself, at a filtration that other networks chose.
+
+    The networks are halved at random; each half chooses the filtration of the grid at which its statistic has the
+    largest median, and every network of the other half is judged there. (Were all others to choose, a network with a
+    large statistic at one filtration would more often be judged at another one, as it is missing from the median.)
 
     clouds: one for each network, two or more; ks: for a cloud; ps: fractions. draws: untrained networks, as large as
-    the first cloud, and as many medians of them; 0 where chance is no alternative. law: of `untrained_filters`.
+    the first cloud, and as many medians of them; 0 where chance is no alternative. halvings: 1 or more; law: of
+    `untrained_filters`; seed: of all that is drawn.
     Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
     """
-    each = _networks(clouds, draws, 1)
+    each = _networks(clouds, draws, halvings)
     if not len(ks) or not len(ps):
         raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
+    generator, n = np.random.default_rng(seed), len(each)
     answers = np.array([[[statement(densest(points, k, p)) for p in ps] for k in ks] for points in each], float)
-    chosen, judged = [], []
-    for i, mine in enumerate(answers):
-        k, p = best(np.median(np.delete(answers[..., 0], i, axis=0), axis=0), ks, ps)
-        chosen.append((k, p))
-        judged.append(mine[list(ks).index(k), list(ps).index(p)])
-    values, holds = np.array(judged).T
+    chosen, judged = np.empty((halvings, n, 2)), np.empty((halvings, n, 2))
+    for halving in range(halvings):
+        parts = np.array_split(generator.permutation(n), 2)
+        for mine, others in (parts, parts[::-1]):
+            k, p = best(np.median(answers[mine, ..., 0], axis=0), ks, ps)
+            chosen[halving, others] = k, p
+            judged[halving, others] = answers[others, list(ks).index(k), list(ps).index(p)]
     k, p = best(np.median(answers[..., 0], axis=0), ks, ps)
-    n, size = each[0].shape
-    drawn = (untrained_filters(n, seed, law, size) for seed in range(draws))
+    size, values = each[0].shape, judged[..., 0]
+    drawn = (untrained_filters(size[0], generator, law, size[1]) for _ in range(draws))
     untrained = np.array([statement(densest(points, k, p))[0] for points in drawn], float)
-    resampled = np.random.default_rng(0).choice(untrained, (draws, len(each))) if draws else np.empty((0, 1))
-    region, value = float(answers[..., 1].mean()), float(np.median(values))
-    found = Trials(holds.astype(bool), region, k, p, value, np.median(resampled, axis=1))
-    ks_chosen, ps_chosen = map(np.array, zip(*chosen))
-    return Alone(ks_chosen.astype(np.int64), ps_chosen.astype(float), values, found, untrained)
+    medians = np.median(generator.choice(untrained, (draws, n)), axis=1) if draws else untrained
+    region, value = float(answers[..., 1].mean()), float(np.median(values[0]))
+    found = Trials(judged[..., 1].ravel().astype(bool), region, k, p, value, medians)
+    return Alone(chosen[..., 0].astype(np.int64), chosen[..., 1], values, found, untrained)
 
 
 def try_settings(
