@@ -41,7 +41,7 @@ def _noise(*shape):
 
 
 def _block(images, kernel, pool, normalized, first):
-    """{"part", "seconds", "operations": multiplications and additions of its products} of a block with its gradient.
+    """{"seconds", "operations": multiplications and additions of its products} of a block with its gradient.
 
     images, kernel: shapes; first: whether nobody asks for the gradient of its images, as they are data.
     """
