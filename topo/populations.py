@@ -137,7 +137,7 @@ POPULATIONS = {
     ),
     "cifar-gray-C-64-0-64": _plan("C(64,0,64)", "cifar10-gray", 48, 3000, (48, 70_000, 69.2), _CIFAR),
     "cifar-color-C-48-32-64-unpooled": _plan(
-        "C(48,32,64)", "cifar10", 24, 1500, (82, 30_000, 71.8), _CIFAR, max_pooling=False
+        "C(48,32,64)", "cifar10", 24, 1500, (82, 30_000, 71.8), _CIFAR, {1500: 24}, max_pooling=False
     ),
     "cifar-color-C-64-32-64-long": _plan(
         "C(64,32,64)", "cifar10", 1, 30_000, (1, 50_000, 79.9), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)
