@@ -158,9 +158,29 @@ def test_who_cannot_train_is_left_out_with_the_reason(monkeypatch):
     assert populations.missing(None) == reasons
 
 
+def test_everybody_has_a_turn_in_every_round_with_what_it_is_told(monkeypatch):
+    calls = []
+
+    def noted(function, *arguments, root=None, **_):
+        calls.append((function.removeprefix("benchmarks."), *arguments[3:], root))
+        return {"formulation": "fused"}
+
+    monkeypatch.setattr(populations, "_afresh", noted)
+    populations._measured("unpooled", 2, 5.0, "the folder", {})
+    turn = [
+        ("populations.measure", 5.0, "fused", populations.ROOT),
+        ("populations.measure", 5.0, "fused", "the folder"),
+        ("flax_loop.measure", 5.0, populations.ROOT),
+        ("torch_loop.measure", 5.0, populations.ROOT),
+        ("torch_loop.measure", 5.0, True, populations.ROOT),
+    ]
+    assert calls[-10:] == turn * 2
+
+
 def test_the_parts_of_a_step_add_up_to_it():
     found = step.measure("M(4,3,5)", "digits", True)
     assert list(found["parts"]) == ["crops", "block 1", "block 2", "update", "the rest"]
+    assert min(found["parts"][part]["seconds"] for part in ("crops", "block 1", "block 2", "update")) > 0
     assert sum(part["seconds"] for part in found["parts"].values()) == pytest.approx(found["step"])
     # By hand: 128 images, 9 entries of a kernel, two products of the first block and three of the second.
     assert found["parts"]["block 1"]["operations"] == 2 * 2 * 128 * 8 * 8 * 9 * 1 * 4
