@@ -109,6 +109,16 @@ def test_the_loop_of_a_core_is_on_the_circle_that_carries_it(clouds):
     assert other[1] is None or other[1][1] < length
 
 
+def test_holes_are_counted_of_every_circle_at_every_iteration():
+    around = spaces.circles()
+    cores = {0: around["horizontal"], 50: around["vertical"][:180]}
+    found = learning.circle_holes(cores, around, sectors=8, near=0.5)
+    assert {t: list(each) for t, each in found.items()} == {t: list(around) for t in cores}
+    assert found[0]["horizontal"] == 0 < found[0]["vertical"]
+    assert found[50]["vertical"] == spaces.circle_holes(cores[50], around["vertical"], 8, 0.5) > 0
+    assert found[50]["vertical"] != learning.circle_holes(cores, around, near=0.5)[50]["vertical"]
+
+
 def test_clusters_at_the_straight_edges_are_counted():
     generator = np.random.default_rng(0)
     edges = spaces.primary_circle(np.repeat(np.array([0, 0.5, 1]) * np.pi, 200))

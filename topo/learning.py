@@ -163,6 +163,23 @@ def loop_of_circle(
     return [loops.longest(part) if len(part) > 1 else None for part in (core, core[on], core[~on])]
 
 
+def circle_holes(
+    cores: Mapping[int, spaces.PatchesLike],
+    circles: Mapping[str, spaces.PatchesLike],
+    sectors: Whole = 16,
+    near: Number = 0.6,
+) -> dict[int, dict[str, int]]:
+    """How many holes each of several circles has at every iteration, as `topo.spaces.circle_holes` counts them.
+
+    cores: of `dense_cores`; circles: such as `topo.spaces.circles` returns; sectors, near: as for
+    `topo.spaces.circle_holes`, which raises the errors. Returns {iteration: {name of the circle: holes}}.
+    """
+    return {
+        t: {name: spaces.circle_holes(core, circle, sectors, near) for name, circle in circles.items()}
+        for t, core in cores.items()
+    }
+
+
 def straight_edge_clusters(
     points: Float[np.ndarray, "points 9"], k: Whole, depth: Number = 1.3, alike: Number = 0.9
 ) -> tuple[int, int]:

@@ -67,6 +67,9 @@ _PAPERS_MNIST, _PAPERS_GRAY = (100, 40_000, 99), (100, 70_000, 77.0)
 _MNIST = (0, 50, 100, 200, 300, 400, 500, 700, 1000, 1500, 2000)
 _CIFAR = (0, *range(100, 1001, 100), 1500, 2000, 3000, 5000, 10_000, 20_000, 30_000)
 
+_DRAWN_GRAY = 0, 100, 200, 300, 400, 600, 1000, 1500  # in chapter 7, before the end
+_DRAWN_COLOR = 0, 100, 200, 300, 500, 700, 800, 1000  # in chapter 9
+
 
 def _sample(snapshots: Sequence[int], few: int, last: int, all_networks: int) -> dict[Whole, Whole]:
     """A few networks' deeper layers at each snapshot, all networks' at the last."""
@@ -130,10 +133,10 @@ def _first(dataset: str, share: int, begins: str) -> Plan:
 POPULATIONS = {
     "mnist-M-64-32-64": _plan("M(64,32,64)", "mnist", 100, 2000, _PAPERS_MNIST, _MNIST, {0: 20, 1000: 20, 2000: 40}),
     "cifar-gray-C-64-32-64": _plan(
-        "C(64,32,64)", "cifar10-gray", 60, 2000, _PAPERS_GRAY, _CIFAR, _sample(_CIFAR, 12, 2000, 60)
+        "C(64,32,64)", "cifar10-gray", 60, 2000, _PAPERS_GRAY, _CIFAR, _sample(_DRAWN_GRAY, 12, 2000, 60)
     ),
     "cifar-color-C-64-32-64": _plan(
-        "C(64,32,64)", "cifar10", 40, 1500, (60, 100_000, 81.2), _CIFAR, _sample(_CIFAR, 12, 1500, 40)
+        "C(64,32,64)", "cifar10", 40, 1500, (60, 100_000, 81.2), _CIFAR, _sample(_DRAWN_COLOR, 12, 1500, 40)
     ),
     "cifar-gray-C-64-0-64": _plan("C(64,0,64)", "cifar10-gray", 48, 3000, (48, 70_000, 69.2), _CIFAR),
     "cifar-color-C-48-32-64-unpooled": _plan(
