@@ -79,6 +79,7 @@ def test_reasons_name_what_the_verdict_rests_on():
     assert "no more than chance" in given.because and "`topo train x`, 5 hours" in given.because
     assert (given.low, given.high, given.value, given.chance) == (1.0, 5.0, 4.0, 0.3)
     assert "topo train" not in verdict(Finding(trials(6), SMALL)).because
+    assert "in 2 of 6 single networks" in verdict(Finding(trials(2)._replace(counted="single networks"), SMALL)).because
 
 
 def test_chance_is_a_reason_only_where_it_decides_or_is_plain():

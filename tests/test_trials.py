@@ -216,6 +216,7 @@ def test_networks_with_a_circle_are_beyond_chance_one_by_one():
     found = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
     assert found.trials.halves.all() and (found.values >= 3).all()
     assert len(found.untrained) == len(found.trials.null) == 19 and found.trials.chance == 1 / 20
+    assert found.trials.counted == "judgements of single networks"
     again = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
     np.testing.assert_array_equal(again.untrained, found.untrained)
 

@@ -149,10 +149,10 @@ class Scale:
 class Ruling:
     """How a claim was judged: the verdict of the rule, and what it rests on.
 
-    claim: a key of CLAIMS; verdict: one of VERDICTS; because: the reason in words. held, tried: in how many judged
-    halves the statement held, of how many; region: share of the grid, None where there is none. statistic: what `value`
-    is; low, high: of the null, None where there is none. chance, corrected: p-values, alone and corrected by Holm's
-    method for all claims of the chapter.
+    claim: a key of CLAIMS; verdict: one of VERDICTS; because: the reason in words. held, tried: in how many trials the
+    statement held, of how many, such as judged halves; region: share of the grid, None where there is none. statistic:
+    what `value` is; low, high: of the null, None where there is none. chance, corrected: p-values, alone and corrected
+    by Holm's method for all claims of the chapter.
     """
 
     claim: str
@@ -277,7 +277,7 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
     verdict = NOT if finding.scale.comparable else UNDECIDED
     if sure and share >= SOME and not (CLAIMS[name].absence and verdict == UNDECIDED):
         verdict = REPRODUCED if share >= MOST and wide else IN_PART
-    reasons = [f"in {held} of {tried} judged halves"]
+    reasons = [f"in {held} of {tried} {trials.counted}"]
     if trials.region is not None:
         reasons.append(f"in {trials.region:.0%} of the grid")
     if not sure and (share >= SOME or (trials.chance or 0.0) > SURE):  # where it decides, or is plain

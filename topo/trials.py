@@ -30,6 +30,7 @@ class Trials(NamedTuple):
     k, p: the filtration that the first half chose, where k is for all points together; 0 and 1 where there is none.
     value: the statistic of the half that was judged there; NaN where there is none.
     null: the same of untrained filters, as many and at the same filtration; empty where chance is no alternative.
+    counted: what each of `halves` is, in words.
     """
 
     halves: Bool[np.ndarray, "halves"]
@@ -38,6 +39,7 @@ class Trials(NamedTuple):
     p: Number = 1.0
     value: float = np.nan
     null: Float64[np.ndarray, "draws"] = np.empty(0)
+    counted: str = "judged halves"
 
     @property
     def chance(self) -> float | None:
@@ -236,7 +238,8 @@ def each_alone(
     untrained = np.array([statement(densest(points, k, p))[0] for points in drawn], float)
     medians = np.median(generator.choice(untrained, (draws, n)), axis=1) if draws else untrained
     region, value = float(answers[..., 1].mean()), float(np.median(values[0]))
-    found = Trials(judged[..., 1].ravel().astype(bool), region, k, p, value, medians)
+    counted = "judgements of single networks"
+    found = Trials(judged[..., 1].ravel().astype(bool), region, k, p, value, medians, counted)
     return Alone(chosen[..., 0].astype(np.int64), chosen[..., 1], values, found, untrained)
 
 
