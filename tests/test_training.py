@@ -599,7 +599,7 @@ def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
 
 def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, monkeypatch):
     goal = populations.Plan(
-        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100), (0, 20, 40)
+        training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 40, (10, 100, 98.5), (0, 20, 40)
     )
     half = populations.Plan(goal.training, 4, 20, (10, 100), (0, 10, 20))
     monkeypatch.setattr(campaign, "POPULATIONS", {"small": goal, "none": goal})
@@ -607,6 +607,9 @@ def test_the_listing_measures_what_the_rest_would_cost(population, tmp_path, mon
     small, none = campaign.listing(["small", "none"], tmp_path, workers=1)
     assert (small["archived"], small["ours"], small["the paper's"]) == ("4 x 20", "4 x 40", "10 x 100")
     assert none["archived"] == "nothing" and float(none["ms an iteration"]) > 0
+    reached = 100 * population.accuracy[20].mean()
+    assert float(small["accuracy, %"]) == pytest.approx(reached, abs=0.06) and none["accuracy, %"] == ""
+    assert small["the paper's, %"] == none["the paper's, %"] == "98.5"
     assert (
         campaign._cost(0.1, 2, (4, 20), (10, 100)) == pytest.approx(46)
         and campaign._cost(0.1, 2, (100, 1000), (40, 1000)) == 0
@@ -621,6 +624,7 @@ def test_a_population_that_the_paper_has_not_is_listed_and_kept_without_its_scal
     populations.keep("ours", ours, population, tmp_path)
     (row,) = campaign.listing(["ours"], tmp_path, workers=1)
     assert (row["archived"], row["the paper's"], row["left to the paper's"]) == ("4 x 20", "none", "none")
+    assert row["the paper's, %"] == ""
     kept = archive.load("ours", tmp_path)
     assert kept.iterations(1) == kept.iterations(2) == [20] and "paper" not in kept.description
     np.testing.assert_allclose(kept.accuracy(10), population.accuracy[10], atol=1e-4)
@@ -628,10 +632,10 @@ def test_a_population_that_the_paper_has_not_is_listed_and_kept_without_its_scal
 
 
 def test_trainings_that_differ_in_their_recipe_only_are_timed_once_and_the_times_are_kept(monkeypatch):
-    timed, kept = [], {}
-    monkeypatch.setattr(training, "read_measurement", lambda wanted: kept.get(training.measurement_key(wanted)))
+    timed, kept, key = [], {}, training.measurement_key
+    monkeypatch.setattr(training, "read_measurement", lambda wanted, threads=None: kept.get(key(wanted, threads)))
     monkeypatch.setattr(
-        training, "keep_measurement", lambda wanted, record: kept.update({training.measurement_key(wanted): record})
+        training, "keep_measurement", lambda wanted, record, threads: kept.update({key(wanted, threads): record})
     )
     monkeypatch.setattr(campaign, "dask_client", lambda workers, scheduler: nullcontext(Here(timed)))
     monkeypatch.setattr(campaign, "accelerated", lambda: False)
@@ -640,6 +644,7 @@ def test_trainings_that_differ_in_their_recipe_only_are_timed_once_and_the_times
     )
     other = training.Training(Architecture.parse("C(8,0,16)"), "digits", crop=6)
     seconds = campaign._seconds_each([first, second, other], 1)
+    monkeypatch.setenv("NPROC", "7")  # what this process has is not what its workers have
     assert seconds[first] == seconds[second] != seconds[other] and len(timed) == 2
     assert campaign._seconds_each([first, second, other], 1) == seconds and len(timed) == 2
     campaign._seconds_each([first], 2)  # beside another worker it may take longer

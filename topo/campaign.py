@@ -54,6 +54,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_MAX_": "0",
 }
+_THREADS = WORKER_ENVIRONMENT["NPROC"]  # named, as Dask changes the environment of this process while it has workers
 _Answer = TypeVar("_Answer")
 _PATIENCE = 60  # seconds without any worker after which a cluster is given up
 CHUNK = 5  # members to a unit of work on processors; few, because a lost worker loses its unit
@@ -404,7 +405,9 @@ def _prepare(wanted: Training) -> tuple[dict[str, Any], int]:
 def listing(
     names: Iterable[str] = POPULATIONS, folder: str | Path = archive.DATA, workers: Whole | None = None
 ) -> list[dict[str, str]]:
-    """The rows of a table: what of each population is archived, and what the rest would cost here.
+    """The rows of a table: what of each population is archived, how accurate it is, and what the rest would cost here.
+
+    Accuracies are means over the networks, in percent; the manifest says of which images they are.
 
     The cost is measured: as many workers as would train measure the time of a few iterations, all at once. Where
     members share accelerators, the time is that of two members on the first of them. What was measured is kept in
@@ -426,6 +429,8 @@ def listing(
             "archived": _scale(*have) if entry else "nothing",
             "ours": _scale(*ours),
             "the paper's": _scale(*goal.paper[:2]) if goal.paper else "none",
+            "accuracy, %": _mean_accuracy(entry) if entry else "",
+            "the paper's, %": f"{goal.paper[2]:g}" if goal.paper and len(goal.paper) > 2 else "",
             "ms an iteration": f"{1e3 * seconds[goal.training]:.1f}",
             "left to ours": _duration(cost(ours)),
             "left to the paper's": _duration(cost(goal.paper[:2]) if goal.paper else 0),
@@ -456,19 +461,19 @@ def _seconds_each(trainings: Sequence[Training], workers: int) -> dict[Training,
 
 
 def _kept_time(wanted: Training, workers: int) -> float | None:
-    record = training.read_measurement(wanted) or {}
+    record = training.read_measurement(wanted, threads=_THREADS) or {}
     return record.get("seconds beside", {}).get(str(workers))
 
 
 def _time_all(client: "Client", wanted: Training, workers: int) -> float:
     """Time a few iterations on all workers at once, and keep the answer beside the measurement of these networks."""
     measured = client.submit(training.cached_measurement, wanted, pure=False).result()
-    record = training.read_measurement(wanted) or measured  # a worker may remember an older one
+    record = training.read_measurement(wanted, threads=_THREADS) or measured  # a worker may remember an older one
     addresses = enumerate(client.nthreads())
     futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in addresses]
     seconds = float(np.median([future.result() for future in futures]))
     beside = {**record.get("seconds beside", {}), str(workers): seconds}
-    training.keep_measurement(wanted, {**record, "seconds beside": beside})
+    training.keep_measurement(wanted, {**record, "seconds beside": beside}, threads=_THREADS)
     return seconds
 
 
@@ -492,6 +497,10 @@ def _cost(seconds: float, workers: int, have: tuple[int, int], goal: tuple[Whole
 
 def _scale(networks: Whole, iterations: Whole) -> str:
     return f"{networks} x {iterations}"
+
+
+def _mean_accuracy(entry: dict[str, Any]) -> str:
+    return f"{100 * np.mean(entry['accuracy'][max(entry['accuracy'], key=int)]):.1f}"
 
 
 def _duration(seconds: Number) -> str:

@@ -369,10 +369,14 @@ def measure(training: Training, members: int = 2, data: datasets.Dataset | None 
     return {"seconds": seconds, "formulation": fastest, "bytes": [few - slope, slope]}
 
 
-def measurement_key(training: Training) -> str:
-    """Under which name the time of such networks is kept: optimiser, rate and images hardly change it, threads do."""
+def measurement_key(training: Training, threads: str | None = None) -> str:
+    """Under which name the time of such networks is kept: optimiser, rate and images hardly change it, threads do.
+
+    threads: of the process that trains, "all" or as NPROC has it; those of this process where None.
+    """
+    threads = threads or os.environ.get("NPROC", "all")
     parts = training.architecture, training.dataset, training.batch, training.crop, training.max_pooling
-    return " ".join(map(str, (*parts, "jax", jax.__version__, hardware(), "threads", os.environ.get("NPROC", "all"))))
+    return " ".join(map(str, (*parts, "jax", jax.__version__, hardware(), "threads", threads)))
 
 
 def _records(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -382,9 +386,14 @@ def _records(folder: str | Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def read_measurement(training: Training, folder: str | Path = CHECKPOINTS) -> dict[str, Any] | None:
-    """What `cached_measurement` kept on this machine, or None where it has not been called for such networks yet."""
-    return _records(folder).get(measurement_key(training))
+def read_measurement(
+    training: Training, folder: str | Path = CHECKPOINTS, threads: str | None = None
+) -> dict[str, Any] | None:
+    """What `cached_measurement` kept on this machine, or None where it has not been called for such networks yet.
+
+    threads: as for `measurement_key`.
+    """
+    return _records(folder).get(measurement_key(training, threads))
 
 
 @lru_cache
@@ -397,9 +406,11 @@ def cached_measurement(training: Training, folder: str | Path = CHECKPOINTS) -> 
     return record
 
 
-def keep_measurement(training: Training, record: Mapping[str, Any], folder: str | Path = CHECKPOINTS) -> None:
+def keep_measurement(
+    training: Training, record: Mapping[str, Any], folder: str | Path = CHECKPOINTS, threads: str | None = None
+) -> None:
     """Write a record, as `read_measurement` reads it; where `folder` cannot be written, every process measures anew."""
-    known = {**_records(folder), measurement_key(training): record}
+    known = {**_records(folder), measurement_key(training, threads): record}
     with suppress(OSError):
         write_atomically(Path(folder) / _MEASUREMENTS, (json.dumps(known, indent=1) + "\n").encode())
 
