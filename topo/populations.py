@@ -139,9 +139,6 @@ POPULATIONS = {
         "C(64,32,64)", "cifar10", 40, 1500, (60, 100_000, 81.2), _CIFAR, _sample(_DRAWN_COLOR, 12, 1500, 40)
     ),
     "cifar-gray-C-64-0-64": _plan("C(64,0,64)", "cifar10-gray", 48, 3000, (48, 70_000, 69.2), _CIFAR),
-    "cifar-color-C-48-32-64-unpooled": _plan(
-        "C(48,32,64)", "cifar10", 24, 1500, (82, 30_000, 71.8), _CIFAR, {1500: 24}, max_pooling=False
-    ),
     "cifar-color-C-64-32-64-long": _plan(
         "C(64,32,64)", "cifar10", 1, 30_000, (1, 50_000, 79.9), _CIFAR, _sample(_CIFAR, 1, 30_000, 1)
     ),
