@@ -199,16 +199,18 @@ def test_red_prefers_horizontal_edges_and_green_and_blue_vertical_ones():
     assert red_horizontal > 1.5 * red_vertical and all(vertical > 1.5 * horizontal for vertical, horizontal in others)
 
 
-def test_without_max_pooling_the_first_layer_has_the_straight_edges_and_no_three_loops_that_other_networks_confirm():
-    cloud = points("cifar-color-C-48-32-64-unpooled-trained").astype(float)
-    k = evidence.scaled_k(100, len(cloud))
-    peaks = evidence.density_clusters(cloud, k, 1.3)[1]
-    edges = spaces.primary_circle(np.arange(4) * np.pi / 2)
-    assert len(peaks) == 4 and ((cloud[peaks] @ edges.T).max(axis=0) > 0.9).all()
-    halves = [points("cifar-color-C-48-32-64-unpooled-trained", 1, None, half) for half in (slice(8), slice(8, None))]
+def test_without_max_pooling_the_primary_circle_closes_and_three_loops_are_confirmed_by_no_other_networks():
+    name = "cifar-color-C-48-32-64-unpooled-trained"
+    clouds = {t: points(name, 1, t).astype(float) for t in (0, 200, 500, 2000, 4000, 6000)}
+    k = evidence.scaled_k(100, len(clouds[0]))
+    cores = {t: density.densest(cloud, k, 0.3) for t, cloud in clouds.items()}
+    holes = learning.circle_holes(cores, spaces.circles())
+    assert max(holes[t]["primary"] for t in (2000, 4000, 6000)) == 0 < min(holes[t]["primary"] for t in (0, 200, 500))
+    assert min(LOOPS.ratio(cores[t]) for t in (200, 500)) > 4 > 2 > max(LOOPS.ratio(cores[t]) for t in (0, 4000, 6000))
+    edges = {t: np.median(spaces.primary_energy(core)) for t, core in cores.items()}
+    assert edges[6000] > 0.6 > 0.3 > edges[0]
+    halves = [points(name, 1, None, half) for half in (slice(8), slice(8, None))]
     assert LOOPS.hold_out(*halves, [9, 18, 36], [0.2, 0.25, 0.3, 0.4], loops=3).ratio < 2
-    untrained = points("cifar-color-C-48-32-64-unpooled-trained", 1, 0)
-    assert len(evidence.density_clusters(untrained, k, 1.3)[1]) == 1
 
 
 def each_network(name, layer, iteration, count):

@@ -164,8 +164,8 @@ def loop_of_circle(
 
 
 def circle_holes(
-    cores: Mapping[int, spaces.PatchesLike],
-    circles: Mapping[str, spaces.PatchesLike],
+    cores: Mapping[int, Float[np.ndarray, "_points 9"]],
+    circles: Mapping[str, Float[np.ndarray, "_steps 9"]],
     sectors: Whole = 16,
     near: Number = 0.6,
 ) -> dict[int, dict[str, int]]:
