@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import matplotlib
 import nbformat
@@ -189,8 +190,12 @@ def test_pictures_of_all_claims():
     (ax,) = figures.agreement(given).axes
     places = {each.get_label(): each.get_offsets().tolist() for each in ax.collections}
     assert set(places) == {"reproduced", "not reproduced"}  # one claim has no grid
-    assert [place[1] for place in places["reproduced"]] == [1, 1] and places["reproduced"][0] != places["reproduced"][1]
+    assert places["reproduced"] == [[0.5, 1]] and [text.get_text() for text in ax.texts] == ["2"]
     assert places["not reproduced"] == [[0.5, pytest.approx(1 / 6, abs=0.01)]]
+    given[named[1]] = replace(given[named[1]], verdict="undecided at this scale")
+    (ax,) = figures.agreement(given).axes
+    beside = {each.get_label(): each.get_offsets().tolist()[0] for each in ax.collections}
+    assert beside["reproduced"][0] < 0.5 < beside["undecided at this scale"][0] and not ax.texts
 
 
 # The committed book

@@ -3,6 +3,7 @@
 Knows arrays of numbers with their labels; must not know how they were measured.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
@@ -314,18 +315,26 @@ _VERDICT_COLOURS = (GREEN, SKY, ORANGE, YELLOW, FAINT)
 def agreement(recorded: Mapping[str, Ruling], *, ax: Axes | None = None) -> FigureBase:
     """The claims that have a grid: the share of the grid in which each held, against the share of the judged halves.
 
-    recorded: as `topo.claims.recorded` returns them. Claims at one place are drawn beside each other. Lines show the
+    recorded: as `topo.claims.recorded` returns them. A mark stands for all claims of one verdict at one place, and says
+    how many where they are several; marks of several verdicts at one place are drawn beside each other. Lines show the
     bounds of the rule.
     """
     ax = axes_for(ax, NARROW, 3.4)
-    places: dict[tuple[float, float], int] = {}
+    places: dict[tuple[float, float], Counter[str]] = {}
+    for each in recorded.values():
+        if each.region is not None:
+            place = round(each.region, 2), round(each.held / each.tried, 2)
+            places.setdefault(place, Counter())[each.verdict] += 1
     for verdict, colour, marker in zip(VERDICTS, _VERDICT_COLOURS, MARKERS):
         drawn = []
-        for each in recorded.values():
-            if each.verdict == verdict and each.region is not None:
-                place = round(each.region, 2), round(each.held / each.tried, 2)
-                beside = places[place] = places.get(place, -1) + 1
-                drawn.append((place[0] + 0.022 * beside * (-1 if place[0] > 0.5 else 1), place[1]))
+        for (x, y), counts in places.items():
+            if verdict in counts:
+                beside = [each for each in VERDICTS if each in counts].index(verdict) - (len(counts) - 1) / 2
+                drawn.append((x + 0.03 * beside, y))
+                if counts[verdict] > 1:
+                    ax.annotate(
+                        str(counts[verdict]), drawn[-1], (0, 4), textcoords="offset points", ha="center", fontsize=7
+                    )
         if drawn:
             ax.scatter(*zip(*drawn), s=28, color=colour, marker=marker, label=verdict, linewidths=0, zorder=3)
     for bound in (SOME, MOST):
