@@ -39,7 +39,7 @@ def test_an_archive_says_what_it_has(folder):
     [
         (lambda one: one.filters(3), r"no layer 3; it has \[1, 2\]"),
         (lambda one: one.filters(2, 0), r"no layer 2 at iteration 0; it has \[9\]"),
-        (lambda one: one.filters(1, 0, 4), "networks = 4 is not within 1..3"),
+        (lambda one: one.filters(1, 0, 4), "networks = 4 must be a whole number from 1 to 3"),
         (lambda one: one.filters(1, 0, 0), "networks = 0"),
         (lambda one: one.accuracy(7), r"it has \[5, 9\]"),
     ],

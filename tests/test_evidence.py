@@ -141,9 +141,8 @@ def test_a_grid_is_what_each_filtration_gives_by_itself(circle):
 
 
 def test_neighbours_are_searched_once_for_a_grid(circle, monkeypatch):
-    asked = []
-    search = lambda points, k: asked.append(k) or density.kth_neighbor_distance(points, k)
-    monkeypatch.setattr(evidence, "kth_neighbor_distance", search)
+    asked, found = [], density.kth_neighbor_distance
+    monkeypatch.setattr(density, "kth_neighbor_distance", lambda points, k: asked.append(k) or found(points, k))
     Loops(landmarks=20).grid(circle, [5, 10], [0.1, 0.2, 0.3])
     assert asked == [[5, 10]]
 

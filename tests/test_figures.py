@@ -991,7 +991,7 @@ def test_costs_are_drawn_on_logarithmic_axes_ours_first_and_thick():
     assert list(proportion.get_ydata()) == pytest.approx([0.2, 2])
     assert [list(legend(ax)) for ax in axes] == [["ours", "theirs", "in proportion"], ["ours", "in proportion"]]
     assert list(legend(axes[0]).values()) == [line.get_color() for line in axes[0].lines]
-    with pytest.raises(ValueError, match="least value of ours = 0 must be positive"):
+    with pytest.raises(ValueError, match="least value of ours = 0 must be a number, finite and above 0"):
         figures.costs({"density": {"ours": ((10, 100), (0, 1))}})
     with pytest.raises(ValueError, match="curves must not be empty"):
         figures.costs({"density": {}})

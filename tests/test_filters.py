@@ -5,7 +5,8 @@ import pytest
 from conftest import refused
 
 from topo import filters as filters_module
-from topo.filters import as_points, check_whole, normalize, spatial_filters
+from topo.checks import as_points
+from topo.filters import normalize, spatial_filters
 
 GENERATOR = np.random.default_rng(0)
 
@@ -144,14 +145,3 @@ def test_bad_points_get_one_clear_error(function, points, error, message):
 def test_bad_kernels_get_one_clear_error(kernel, error, message):
     with refused(error, match=f"^{message}"):
         spatial_filters(kernel)
-
-
-def test_check_whole():
-    for value in (1, np.int32(5), 3):
-        check_whole(value, "k", 1, 5)
-    check_whole(10**9, "k", 1)
-    for value, error in ((0, ValueError), (6, ValueError), (2.0, TypeError), (True, TypeError), ("2", TypeError)):
-        with pytest.raises(error, match=r"k = .* must be a whole number from 1 to 5: because$"):
-            check_whole(value, "k", 1, 5, "because")
-    with pytest.raises(ValueError, match="k = 0 must be a whole number, 1 or more$"):
-        check_whole(0, "k", 1)

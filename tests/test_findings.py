@@ -112,9 +112,7 @@ def clusters(name, iteration=None):
     """The mean filters of the clusters of a first layer, at the numbers of chapter 6."""
     cloud = points(name, 1, iteration).astype(float)
     k = evidence.scaled_k(100, len(cloud))
-    peaks = evidence.density_clusters(cloud, k, 1.3)[1]
-    nearest = np.argsort(((cloud[peaks][:, None] - cloud[None]) ** 2).sum(axis=-1), axis=1)[:, : k + 1]
-    return filters.normalize(cloud[nearest].mean(axis=1))
+    return evidence.peak_means(cloud, evidence.density_clusters(cloud, k, 1.3)[1], k)
 
 
 @pytest.mark.parametrize("name, least", [(GRAY, 5), (GRAY_ONE, 7)])
@@ -213,13 +211,9 @@ def test_without_max_pooling_the_primary_circle_closes_and_three_loops_are_confi
     assert LOOPS.hold_out(*halves, [9, 18, 36], [0.2, 0.25, 0.3, 0.4], loops=3).ratio < 2
 
 
-def each_network(name, layer, iteration, count):
-    return [filters.normalize(cloud) for cloud in np.split(archive.load(name).filters(layer, iteration, count), count)]
-
-
 def judged(name, layer, iteration, count, ks, ps):
     """Ratios in random halves of the networks that did not choose the filtration, as chapters 7 and 9 have them."""
-    return [verdict.ratio for verdict in LOOPS.hold_outs(each_network(name, layer, iteration, count), ks, ps)]
+    return [verdict.ratio for verdict in LOOPS.hold_outs(archive.load(name).clouds(layer, iteration, count), ks, ps)]
 
 
 def test_in_gray_the_first_layers_loop_comes_by_400_iterations_and_is_gone_by_1500():
@@ -273,7 +267,7 @@ def test_without_a_density_filtration_the_first_layer_never_has_a_loop(name):
 
 def test_in_gray_the_four_straight_edges_are_the_clusters_from_200_to_600_iterations():
     edges = spaces.primary_circle(np.arange(4) * np.pi / 2)
-    for t in (200, 300, 400, 500):
+    for t in (200, 300, 400, 500, 600):
         means = clusters(GRAY, t)
         assert len(means) == 4 and ((means @ edges.T).max(axis=0) >= 0.9).all()
     assert len(clusters(GRAY, 0)) == len(clusters(GRAY, 100)) == 1 and len(clusters(GRAY, 1000)) >= 6
@@ -386,7 +380,7 @@ def test_without_the_points_the_second_loop_of_vgg19s_sixth_layer_is_gone(vgg19)
 
 
 def test_what_is_far_from_the_klein_bottle_in_vgg19_are_points(vgg19):
-    bottle = spaces.klein_bottle(*np.meshgrid(np.arange(60) * np.pi / 60, np.arange(120) * np.pi / 60)).reshape(-1, 9)
+    bottle = spaces.klein_bottle_grid()
     for i, found in vgg19.items():
         far = found.core[spaces.distance_to(found.core, bottle) >= 0.6]
         assert (len(far) >= 0.01 * len(found.core)) == (i in (2, 5, 6, 7))

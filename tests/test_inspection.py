@@ -227,6 +227,13 @@ def test_the_report_has_every_layer_and_needs_nothing_else(weights, findings, tm
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["layers.csv", "report.html"]
 
 
+def test_half_a_report_is_never_written(weights, findings, tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "_page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(weights, findings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_out_of_a_file_are_text_in_the_report(tmp_path):
     save_file(
         {"<script>alert(1)</script>.weight": np.ascontiguousarray(circle_kernel(300).transpose(3, 2, 0, 1))},

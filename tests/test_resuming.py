@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +87,25 @@ def test_a_killed_worker_loses_nothing(tmp_path, undisturbed):
     assert not (tmp_path / "killed.safetensors").exists(), "it was killed too late to test anything"
     assert process.wait(timeout=300) == 0
     assert (tmp_path / "killed.safetensors").read_bytes() == undisturbed
+
+
+@pytest.mark.tried("faults")
+def test_a_worker_that_is_killed_while_it_prepares_is_replaced(tmp_path, monkeypatch):
+    wanted = populations.plan("mnist-M-64-0-64", networks=2, iterations=1, dataset="digits")
+    mark = tmp_path / "died"
+
+    def prepare(_):
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"formulation": "fused"}, 10**9
+
+    monkeypatch.setattr(campaign, "_prepare", prepare)
+    part = checkpoints.Population(np.arange(1), {}, {}, {}, "this", 0.0)
+    monkeypatch.setattr(campaign, "_advance_on_worker", lambda *_: (part, None))
+    with campaign.dask_client(2, None) as client, progress.Bar(wanted, 0, False) as bar:
+        parts = campaign._train_there(client, wanted, 0, 1, 200, tmp_path, bar, ship=False)
+    assert [each.hardware for each in parts] == ["this"] * 2 and mark.exists()
 
 
 @pytest.mark.tried("faults")
@@ -176,7 +196,7 @@ def test_a_member_that_loses_finite_weights_is_left_out_and_the_others_go_on(tmp
 def test_where_no_member_is_left_the_error_says_so():
     ill = spoiled(spoiled(chunk(None), 0), 1).run(10, (0, 10))
     with pytest.raises(ValueError, match="no network is left: all 2 lost their weights.*smaller learning_rate"):
-        checkpoints.join([ill.population((0, 10))])
+        checkpoints.check_left(checkpoints.join([ill.population((0, 10))]))
 
 
 @pytest.mark.tried("faults")

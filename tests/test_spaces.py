@@ -119,7 +119,7 @@ def test_shares_on_the_klein_bottle_are_those_of_the_nearest_patches():
             expected.flat[np.argmin(apart)] += 1 / len(points)
     np.testing.assert_allclose(shares, expected)
     assert 0 < shares.sum() < 1
-    with pytest.raises(ValueError, match="near = 0 must be a distance above 0"):
+    with pytest.raises(ValueError, match="near = 0 must be a distance, finite and above 0"):
         spaces.klein_bottle_shares(points, 4, 0)
 
 

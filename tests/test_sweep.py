@@ -343,10 +343,6 @@ def test_results_are_read_as_the_text_writes_them(tmp_path):
     assert results.ran_with(path) == {} and json.loads(path.read_text())["cells"]
 
 
-def test_rulings_are_read_where_claims_write_them():
-    assert f'MIMETYPE = "{results.RULINGS}"' in (book.ROOT / "topo" / "claims.py").read_text()
-
-
 def test_runs_side_by_side_share_the_threads_of_blas(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     started = []

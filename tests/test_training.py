@@ -392,7 +392,7 @@ def test_any_chunking_in_worker_processes_gives_the_same_population(population, 
     [
         (dict(networks=0), "networks = 0"),
         (dict(iterations=-1, snapshots=()), "iterations = -1"),
-        (dict(snapshots=(0, 21)), r"snapshots = \[21\]"),
+        (dict(snapshots=(0, 21)), "snapshot = 21 must be a whole number from 0 to 20"),
         (dict(seed=-1), "seed = -1"),
         (dict(batch=0), "batch = 0"),
         (dict(batch=1501), "batch = 1501"),
@@ -429,10 +429,23 @@ def test_what_is_out_of_range_is_named_before_anything_is_trained(changes, words
         training.train_population(**{"networks": 1, **SMALL, **changes})
 
 
-@pytest.mark.parametrize("changes", [dict(batch=32.5), dict(seed=1.5), dict(members=[1.5]), dict(iterations=True)])
+@pytest.mark.parametrize(
+    "changes", [dict(batch=32.5), dict(seed=1.5), dict(members=[1.5]), dict(snapshots=[2.5]), dict(iterations=True)]
+)
 def test_what_is_no_whole_number_is_named_before_anything_is_trained(changes):
     with refused(TypeError, match=f"{list(changes)[0].removesuffix('s')}.* must be a whole number"):
         training.train_population(**{"networks": 1, **SMALL, **changes})
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "l2", "decay", "momentum", "max_pooling", "fixed"])
+def test_what_is_of_another_type_is_named_before_anything_is_trained(name):
+    with refused(TypeError, match=f"{name}.* must be .*'0.1'|{name} = '0.1' must be"):
+        training.Training(Architecture.parse("C(8,4,16)"), "digits", crop=6, **{name: "0.1"})
+
+
+def test_an_unknown_formulation_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match="formulation = 'plane' is not one of fused, plain, products"):
+        training.train_population(**{"networks": 1, **SMALL, "formulation": "plane"})
 
 
 @pytest.mark.parametrize("name", ["chunk", "every", "workers"])
@@ -549,6 +562,18 @@ def test_left_out_members_stay_noted_when_an_archive_is_completed(population, tm
     assert populations.members_held("some", plan, tmp_path) == 4
 
 
+def test_an_archive_grows_by_networks_that_all_lost_their_weights(population, tmp_path, monkeypatch):
+    plan = populations.Plan(training.Training(Architecture.parse("M(8,4,16)"), "digits", 32), 4, 20, (4, 20), (0, 20))
+    populations.keep("some", dataclasses.replace(plan, networks=2), part(population, [0, 1]), tmp_path)
+    lost = part(population, [], left_out={2: 20, 3: 20}, hardware="one", seconds=1.0)
+    monkeypatch.setattr(campaign, "shares_locks", lambda: False)
+    monkeypatch.setattr(campaign, "_train_here", lambda *_: [lost])
+    kept = campaign.complete("some", plan, tmp_path, progress=False)
+    assert kept.description["members"] == [0, 1] and set(kept.description["left_out"]) == {"2", "3"}
+    with pytest.raises(ValueError, match="no network is left: all 2 lost their weights"):
+        campaign.complete("none", plan, tmp_path, progress=False)
+
+
 @pytest.mark.parametrize("first", [4, 9])
 def test_a_first_member_beyond_the_last_is_refused(first, tmp_path):
     wanted = populations.plan("mnist-M-64-0-64", networks=4, iterations=1, dataset="digits")
@@ -593,7 +618,9 @@ def test_deeper_layers_are_kept_of_fewer_networks(population, tmp_path):
     kept = archive.load("few", tmp_path)
     assert kept.networks == 4 and kept.kernels(1, 10).shape[0] == 4 and kept.iterations(2) == [0, 20]
     assert kept.kernels(2, 0).shape[0] == 2 and kept.kernels(2).shape[0] == 3
-    with pytest.raises(ValueError, match="layer 2 at iteration 0 of 2 networks; networks = 3 is not within 1..2"):
+    with pytest.raises(
+        ValueError, match="networks = 3 must be .* from 1 to 2: .* has layer 2 at iteration 0 of so many"
+    ):
         kept.filters(2, 0, 3)
 
 

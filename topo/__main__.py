@@ -175,10 +175,9 @@ _TRAINING = {
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not allowed: at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number, 1 or more")
+    return int(text)
 
 
 def add_data(commands: Commands) -> None:

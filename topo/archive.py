@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from topo import inventory
+from topo.checks import check_whole
 from topo.filters import normalize, spatial_filters
 from topo.types import Kernels, Whole
 
@@ -111,11 +112,9 @@ class Archive:
         with safe_open(self.path, "numpy") as file:
             stored = file.get_slice(_key(layer, iteration))
             held = stored.get_shape()[0]
-            if networks is not None and not 1 <= networks <= held:
-                raise ValueError(
-                    f"archive {self.name} has layer {layer} at iteration {iteration} of {held} networks; "
-                    f"networks = {networks} is not within 1..{held}"
-                )
+            if networks is not None:
+                why = f"archive {self.name} has layer {layer} at iteration {iteration} of so many"
+                check_whole(networks, "networks", 1, held, why)
             return stored[: int(networks or held)].astype(np.float32)
 
     def filters(

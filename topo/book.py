@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from topo.files import brief, check_folder, locked, write_atomically
+from topo.checks import check_whole
+from topo.files import brief, check_folder, locked, replace_folder, write_atomically
 from topo.freshness import PACKAGE, Store, stamps
 from topo.machine import processors, share_of_threads, shares_locks
 from topo.parameters import (
@@ -295,8 +296,7 @@ def build(
     """
     root = Path(root).resolve()
     out = _check_pages(out or root / "_build" / "html")
-    if jobs < 1:
-        raise ValueError(f"jobs = {jobs} is not allowed: it must be at least 1")
+    check_whole(jobs, "jobs", 1)
     paths = list(chapters(root).values()) if names is None else [chapter(name, root) for name in names]
     for path in paths:
         chapter_parameters(path)
@@ -439,20 +439,7 @@ def _render(staged: Path, root: Path, out: Path, made_of: str = "") -> None:
     if subprocess.run(command, cwd=root, stdout=subprocess.DEVNULL).returncode:  # noqa: S603 -- a command of our own
         raise BookError("Jupyter Book stopped, or had warnings, which count as errors: see above")
     (staged / "_build" / "html" / _MADE_OF).write_text(made_of)
-    _replace(out, staged / "_build" / "html")
-
-
-def _replace(out: Path, made: Path) -> None:
-    """Put the folder `made` in the place of `out`, which is missing only between two renamings."""
-    new, old = (out.with_name(f".{out.name}.{which}") for which in ("new", "old"))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    shutil.move(made, new)
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(out, staged / "_build" / "html")
 
 
 def _surroundings(root: Path) -> str:

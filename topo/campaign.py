@@ -26,6 +26,7 @@ from topo.checkpoints import (
     Chunk,
     Population,
     Report,
+    check_left,
     checkpoint_path,
     formulation_of,
     iteration_of,
@@ -98,7 +99,7 @@ class _Unit:
     """A unit of work: a chunk of members, and how far it is trained.
 
     path: where its checkpoint lies. formulation: in which of training.FORMULATIONS it is trained, unless its checkpoint
-    was begun in the other. content: the bytes of the checkpoint that the client has, for a worker that keeps its own
+    was begun in another. content: the bytes of the checkpoint that the client has, for a worker that keeps its own
     checkpoints in its own CHECKPOINTS; b"" where the client has none; None where both use the same folder.
     """
 
@@ -251,7 +252,7 @@ def train(
     The training, or any of its workers, may be killed at any moment: the same call goes on from the checkpoints and, on
     processors of the same kind, ends with the same bytes. Raises TypeError or ValueError for a number out of range, a
     checkpoint that cannot be used, a scheduler that does not answer or has no workers, or where all members lost their
-    weights; OSError where a checkpoint cannot be written or the data set cannot be had.
+    weights and `first` is 0; OSError where a checkpoint cannot be written or the data set cannot be had.
     """
     for name, value in (("workers", workers), ("chunk", chunk), ("every", every)):
         if value is not None:
@@ -262,9 +263,14 @@ def train(
     Path(folder).mkdir(parents=True, exist_ok=True)
     with Bar(wanted, first, progress) as bar:
         if scheduler is None and (workers is None and accelerated() or not shares_locks()):
-            return join(_train_here(wanted, first, chunk, every, folder, bar))
-        with dask_client(workers or processors(), scheduler) as client:
-            return join(_train_there(client, wanted, first, chunk, every, folder, bar, ship=scheduler is not None))
+            trained = join(_train_here(wanted, first, chunk, every, folder, bar))
+        else:
+            with dask_client(workers or processors(), scheduler) as client:
+                ship = scheduler is not None
+                trained = join(_train_there(client, wanted, first, chunk, every, folder, bar, ship))
+    if not first:
+        check_left(trained)
+    return trained
 
 
 def _train_here(
@@ -295,7 +301,8 @@ def _train_there(
     ship: bool,
 ) -> list[Population]:
     machines = _machines(client)
-    prepared = {client.submit(_prepare, wanted.training, workers=[addresses[0]], pure=False) for addresses in machines}
+    here = dict(allow_other_workers=True, pure=False)  # as a worker that dies comes back at another address
+    prepared = {client.submit(_prepare, wanted.training, workers=[addresses[0]], **here) for addresses in machines}
     answers = [_result(future, "measured") for future in _completed(client, prepared)]
     record, memory = answers[0][0], min(memory for _, memory in answers)
     if chunk is None:
@@ -470,7 +477,8 @@ def _time_all(client: "Client", wanted: Training, workers: int) -> float:
     measured = client.submit(training.cached_measurement, wanted, pure=False).result()
     record = training.read_measurement(wanted, threads=_THREADS) or measured  # a worker may remember an older one
     addresses = enumerate(client.nthreads())
-    futures = [client.submit(_time_one, wanted, n, workers=[address], pure=False) for n, address in addresses]
+    here = dict(allow_other_workers=True, pure=False)
+    futures = [client.submit(_time_one, wanted, n, workers=[address], **here) for n, address in addresses]
     seconds = float(np.median([future.result() for future in futures]))
     beside = {**record.get("seconds beside", {}), str(workers): seconds}
     training.keep_measurement(wanted, {**record, "seconds beside": beside}, threads=_THREADS)

@@ -250,21 +250,13 @@ def _digest(tensors: Mapping[str, np.ndarray]) -> UInt8[np.ndarray, "32"]:
 
 
 def join(populations: Iterable[Population]) -> Population:
-    """One Population out of those of disjoint chunks, members ascending.
-
-    Raises ValueError where no member is left.
-    """
+    """One Population out of those of disjoint chunks, one or more, members ascending; empty where no member is left."""
     populations = list(populations)
     left_out = dict(sorted(pair for population in populations for pair in population.left_out.items()))
     machines = " and ".join(sorted({population.hardware for population in populations}))
     seconds = math.fsum(population.seconds for population in populations)
-    populations = sorted((p for p in populations if len(p.members)), key=lambda population: population.members[0])
-    if not populations:
-        last = max(left_out.values())
-        raise ValueError(
-            f"no network is left: all {len(left_out)} lost their weights to overflow, the last at iteration {last}; "
-            "try a smaller learning_rate"
-        )
+    whole = [population for population in populations if len(population.members)]
+    populations = sorted(whole, key=lambda population: population.members[0]) or populations[:1]
 
     def stack(arrays: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate(list(arrays))
@@ -279,6 +271,16 @@ def join(populations: Iterable[Population]) -> Population:
     return Population(stack(p.members for p in populations), kernels, accuracy, left_out, machines, seconds)
 
 
+def check_left(population: Population) -> None:
+    """Raise ValueError where no member of a population is left."""
+    if not len(population.members):
+        left_out = population.left_out
+        raise ValueError(
+            f"no network is left: all {len(left_out)} lost their weights to overflow, the last at iteration "
+            f"{max(left_out.values())}; try a smaller learning_rate"
+        )
+
+
 def checkpoint_path(training: Training, members: Sequence[int], folder: str | Path = CHECKPOINTS) -> Path:
     """Path of the checkpoint file of some members, named after the configuration and the first and the last of them."""
     identity = hashlib.sha256(json.dumps(training.describe(), sort_keys=True).encode()).hexdigest()[:12]
@@ -289,13 +291,12 @@ def checkpoint_path(training: Training, members: Sequence[int], folder: str | Pa
 def check_snapshots(networks: Whole, iterations: Whole, snapshots: Iterable[Whole]) -> tuple[Whole, ...]:
     """Snapshots as an ascending tuple, the last iteration among them.
 
-    Raises TypeError where networks or iterations is no whole number, ValueError for networks < 1, negative iterations,
-    or a snapshot outside 0..iterations.
+    Raises TypeError where one of them is no whole number, ValueError for networks < 1, negative iterations, or a
+    snapshot outside 0..iterations.
     """
     check_whole(networks, "networks", 1)
     check_whole(iterations, "iterations", 0)
     snapshots = list(snapshots)
-    outside = [s for s in snapshots if not 0 <= s <= iterations]
-    if outside:
-        raise ValueError(f"snapshots = {outside} are not allowed: from 0 to iterations = {iterations}")
+    for snapshot in snapshots:
+        check_whole(snapshot, "snapshot", 0, iterations)
     return tuple(sorted({*snapshots, iterations}))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from topo.archive import Archive
+from topo.results import RULINGS as MIMETYPE
 from topo.trials import SOME, Trials
 from topo.types import PaperScale, Whole
 
@@ -24,8 +25,6 @@ SURE = 0.05  # the corrected p-value up to which a claim stands against chance
 MOST = 2 / 3  # of the judged halves, for a claim that is reproduced; SOME for one that is so in part
 REGION = 1 / 4  # share of the grid's cells
 NEAR_ACCURACY = 3.0  # points of accuracy within which networks count as trained like the paper's
-
-MIMETYPE = "application/vnd.topo.rulings+json"
 
 
 @dataclass(frozen=True)

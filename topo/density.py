@@ -4,7 +4,7 @@ Knows distances between points; must not know what the points stand for.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -75,3 +75,22 @@ def densest(points: PointsLike, k: Whole, p: Number) -> Float[np.ndarray, "kept 
     """
     points = as_points(points)
     return points[densest_indices(points, k, p)]
+
+
+def filtrations(
+    points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]
+) -> Iterator[tuple[int, int, Int64[np.ndarray, "_kept"]]]:
+    """The density filtrations rho(k, p) of one cloud, for every k and p of a grid.
+
+    One search for neighbours serves every k. The points are sorted by density once for each k; a p cuts that order.
+
+    Yields the number of k, the number of p, and the rows that `densest_indices` returns for them.
+    Raises ValueError for an empty grid, and as `densest` does.
+    """
+    points = as_points(points)
+    if not len(ks) or not len(ps):
+        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
+    for i, rho in enumerate(kth_neighbor_distance(points, ks)):
+        order = np.argsort(rho, kind="stable")
+        for j, p in enumerate(ps):
+            yield i, j, order[: kept_count(p, len(points))]

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
 from topo.checks import as_points, check_fraction, check_number, check_whole
-from topo.density import densest, kept_count, kth_neighbor_distance
+from topo.density import densest, filtrations
 from topo.filters import normalize
 from topo.neighbors import merge_peaks
 from topo.persistence import bar_lengths, lazy_witness_barcode, lazy_witness_cycles, maxmin_landmarks
@@ -168,19 +168,11 @@ class Loops:
     def barcodes(self, points: PointsLike, ks: Sequence[Whole], ps: Sequence[Number]) -> Shaped[np.ndarray, "ks ps"]:
         """Barcodes of the density filtrations rho(k, p) of one cloud, for every k and p: an array of objects.
 
-        One search for neighbours serves every k. The points are sorted by density once for each k; a p cuts that order.
-
-        ks, ps: as `topo.density.densest` takes k and p.
-        Raises TypeError or ValueError for an empty grid, and as the functions it is made of.
+        ks, ps: as `topo.density.filtrations` takes them. Raises as that and `barcode` do.
         """
-        points = as_points(points)
-        if not len(ks) or not len(ps):
-            raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
-        grid = np.empty((len(ks), len(ps)), object)
-        for i, rho in enumerate(kth_neighbor_distance(points, ks)):
-            by_density = points[np.argsort(rho, kind="stable")]
-            for j, p in enumerate(ps):
-                grid[i, j] = self.barcode(by_density[: kept_count(p, len(points))])
+        points, grid = as_points(points), np.empty((len(ks), len(ps)), object)
+        for i, j, rows in filtrations(points, ks, ps):
+            grid[i, j] = self.barcode(points[rows])
         return grid
 
     def grid(

@@ -5,6 +5,7 @@ Knows bytes and paths; must not know what a file holds.
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +61,19 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def replace_folder(out: Path, made: Path) -> None:
+    """Put the folder `made` into the place of `out`, which is missing only between two renamings."""
+    new, old = (out.with_name(f".{out.name}.{which}") for which in ("new", "old"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.move(made, new)
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -8,19 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Float64
 
-from topo.checks import as_numbers, as_points, check_whole, working_dtype
+from topo.checks import as_numbers, working_dtype
 from topo.types import PointsLike, Real
-
-__all__ = [
-    "as_points",
-    "blocks",
-    "check_whole",
-    "from_half",
-    "normalize",
-    "spatial_filters",
-    "to_half",
-    "varies",
-]  # as_points and check_whole live in checks
 
 
 def spatial_filters(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from igraph import Graph
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 
 from topo import figures, spaces
 from topo.checks import check_fraction, check_whole, shown, spreadsheet_cell
@@ -222,10 +222,6 @@ def _chance(value: float, null: Sequence[float]) -> float:
     return round((1 + sum(each >= value for each in null)) / (1 + len(null)), 4)
 
 
-def _random_filters(n: int, dim: int, seed: int) -> Float32[np.ndarray, "n dim"]:
-    return normalize(np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32))
-
-
 _SPOKEN = {"circle": "primary circle", "klein_bottle": "Klein bottle"}
 
 
@@ -244,7 +240,7 @@ def _distances(points: Points, side: int) -> dict[str, float]:
 
 @lru_cache
 def _random_distances(side: int) -> dict[str, float]:
-    return _distances(_random_filters(2000, side * side, 0), side)
+    return _distances(untrained_filters(2000, 0, "normal", side * side), side)
 
 
 # The report
@@ -258,13 +254,13 @@ def write_report(weights: Weights, findings: Sequence[Finding], out: str | Path)
     Returns the paths of the page and of the table. Raises as `topo.files.check_folder` does.
     """
     out = check_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
+    page = _page(weights, findings).encode()
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({column: spreadsheet_cell(value) for column, value in finding.row.items()} for finding in findings)
     write_atomically(out / "layers.csv", table.getvalue().encode())
-    write_atomically(out / "report.html", _page(weights, findings).encode())
+    write_atomically(out / "report.html", page)
     return out / "report.html", out / "layers.csv"
 
 

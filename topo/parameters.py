@@ -18,7 +18,6 @@ from typing import Any, get_args, get_origin
 from topo import constraints
 
 _SCALARS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
-_LONGEST = 10_000  # characters of a value that is read as a literal
 
 
 class ParameterError(ValueError):

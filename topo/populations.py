@@ -14,6 +14,7 @@ import numpy as np
 
 from topo import archive, datasets
 from topo.checkpoints import Population, check_snapshots
+from topo.checks import check_whole
 from topo.notation import Architecture
 from topo.recipes import Training, judged_on
 from topo.types import Number, PaperScale, Whole
@@ -197,6 +198,7 @@ def plan(
     known = POPULATIONS[name]
     networks = known.networks if networks is None else networks
     iterations = known.iterations if iterations is None else iterations
+    check_whole(iterations, "iterations", 0)
     if snapshots is None:
         snapshots = [s for s in known.snapshots if s <= iterations]
     snapshots = check_snapshots(networks, iterations, snapshots)

@@ -3,7 +3,6 @@
 Knows names and numbers and which of them fit together; must not know how a network is trained.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 import optax
 
 from topo import datasets
-from topo.checks import check_whole
+from topo.checks import check_fraction, check_number, check_whole
 from topo.notation import Architecture, DeepArchitecture
 from topo.types import Number, Whole
 
@@ -107,6 +106,9 @@ class Training:
         for name in ("batch", "seed", "crop", "pad", "anneal", "hold_out", "images"):
             check_whole(getattr(self, name), name, 1 if name == "batch" else 0, 2**32 - 1)
             object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("max_pooling", "fixed"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} = {getattr(self, name)!r} must be True or False")
         for name in ("learning_rate", "decay", "l2", "momentum"):
             if isinstance(getattr(self, name), np.number):  # JSON, in which checkpoints are named, has none of these
                 object.__setattr__(self, name, getattr(self, name).item())
@@ -115,10 +117,9 @@ class Training:
         recipe = self.recipe
         if recipe.pad and not recipe.crop:
             raise ValueError(f"pad = {recipe.pad} is not allowed without a crop: tests see images as they are")
-        if not 0 <= recipe.l2 < math.inf:
-            raise ValueError(f"l2 = {recipe.l2} is not allowed: at least 0, and finite")
-        if not 0 < recipe.learning_rate < math.inf:
-            raise ValueError(f"learning_rate = {recipe.learning_rate} is not allowed: it must be positive and finite")
+        check_number(recipe.l2, "l2", 0)
+        check_number(recipe.learning_rate, "learning_rate", 0, above=True)
+        check_number(self.momentum, "momentum")
         if not 0 <= self.momentum < 1 or (self.momentum and recipe.optimizer != "sgd"):
             allowed = "at least 0 and below 1, and 0 unless the optimizer is sgd"
             raise ValueError(f"momentum = {self.momentum} is not allowed: {allowed}")
@@ -133,8 +134,7 @@ class Training:
 
     def _check_decay(self) -> None:
         decay, given = self.recipe.decay, self.recipe.decay_epochs
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay = {decay} is not allowed: above 0, at most 1")
+        check_fraction(decay, "decay")
         if self.anneal and decay < 1:
             why = "a cosine has no steps, decay must be 1"
             raise ValueError(f"anneal = {self.anneal} and decay = {decay} are not allowed together: {why}")

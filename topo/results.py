@@ -14,7 +14,7 @@ from typing import Any
 from topo.parameters import cells_of, one_line
 
 _GLUED = "application/papermill.record/text/plain"  # as myst_nb.glue writes it
-RULINGS = "application/vnd.topo.rulings+json"  # topo.claims.MIMETYPE, whose import would take seconds
+RULINGS = "application/vnd.topo.rulings+json"
 _GIVEN = re.compile(r"\{glue:text\}`(\w+)(?::([^`]*))?`")
 
 

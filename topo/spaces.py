@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 from scipy.spatial import cKDTree
 from scipy.stats import wasserstein_distance_nd
 
-from topo.checks import as_points, check_whole
+from topo.checks import as_points, check_number, check_whole
 from topo.filters import normalize
 from topo.types import Number, Points, PointsLike, Real, Row, Seed, Whole
 
@@ -83,8 +83,7 @@ def klein_bottle_shares(
     Raises TypeError or ValueError for another shape, steps below 1, or a distance that is not positive.
     """
     points = _as_patches(points)
-    if not near > 0:
-        raise ValueError(f"near = {near!r} must be a distance above 0")
+    check_number(near, "near", 0, "a distance", above=True)
     distance, nearest = cKDTree(klein_bottle_grid(steps)).query(points, workers=-1)
     counts = np.bincount(nearest[distance <= near], minlength=2 * steps * steps)
     return counts.reshape(2 * int(steps), int(steps)) / len(points)
@@ -393,8 +392,7 @@ def circle_sectors(
     """
     points, circle = _as_patches(points), _as_patches(circle)
     check_whole(sectors, "sectors", 1)
-    if not near > 0:
-        raise ValueError(f"near = {near!r} must be a distance above 0")
+    check_number(near, "near", 0, "a distance", above=True)
     distance, nearest = cKDTree(circle).query(points, workers=-1)
     sector = np.rint(nearest * sectors / len(circle)).astype(np.int64) % sectors
     return np.where(distance <= near, sector, -1)

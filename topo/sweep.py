@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 from topo.book import READS_CHAPTERS, ROOT, BookError, default_output, run_chapter
 from topo.checks import check_whole, shown, spreadsheet_cell
-from topo.files import brief, check_folder, write_atomically
+from topo.files import brief, check_folder, replace_folder, write_atomically
 from topo.freshness import PACKAGE
 from topo.machine import share_of_threads
 from topo.parameters import Parameter, cells_of, chapter_parameters, check, one_line
@@ -104,8 +104,7 @@ def sweep(
     with tempfile.TemporaryDirectory(dir=_made(out.parent), prefix=".sweep-") as scratch:
         made = _made(Path(scratch) / out.name)
         _write(made, out, path, runs, swept)
-        shutil.rmtree(out, ignore_errors=True)
-        made.replace(out)
+        replace_folder(out, made)
     return out / _PAGE, runs
 
 

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Float32, Float64, Int, Integer, Key
 
 from topo import datasets, networks
-from topo.checkpoints import CHECKPOINTS, Chunk, Population, Report, check_snapshots, join
+from topo.checkpoints import CHECKPOINTS, Chunk, Population, Report, check_left, check_snapshots
 from topo.checks import check_whole
 from topo.files import write_atomically
 from topo.machine import accelerated, hardware
@@ -81,7 +81,7 @@ class Trainer:
     data: the data set; the one that `training` names where None. formulation: a name of FORMULATIONS.
     devices: JAX devices that share the members through a mesh; the first one where None.
     Raises ValueError where the images are too few for a batch or too small for the crop, or where a label is none of
-    the classes; KeyError for another formulation; and as `topo.datasets.load` does where data is None.
+    the classes, or for another formulation; and as `topo.datasets.load` does where data is None.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class Trainer:
         formulation: str = "fused",
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
+        if formulation not in FORMULATIONS:
+            raise ValueError(f"formulation = {formulation!r} is not one of {', '.join(FORMULATIONS)}")
         recipe = training.recipe
         self.training, self._side = training, recipe.crop
         self.data = datasets.load(training.dataset) if data is None else data
@@ -461,4 +463,6 @@ def train_population(
                 bar.update(iteration - bar.n)
 
         chunk.run(iterations, snapshots, every=max(iterations, 1), report=report)
-    return join([chunk.population(snapshots)])
+    population = chunk.population(snapshots)
+    check_left(population)
+    return population

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from topo.checks import as_points, check_whole
-from topo.density import densest, kept_count, kth_neighbor_distance
+from topo.density import densest, filtrations
 from topo.evidence import STANDARD, Loops, best, scaled_k
 from topo.filters import normalize
 from topo.spaces import circles, on_circles
@@ -165,8 +165,6 @@ def try_out(
     each = _networks(clouds, draws, halvings)
     check_whole(most, "most", 2)
     check_whole(0 if few is None else few, "few", 0)
-    if not len(ks) or not len(ps):
-        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
     generator, total = np.random.default_rng(seed), sum(map(len, each))
 
     def at(k: Whole, points: Points) -> int:
@@ -174,10 +172,8 @@ def try_out(
 
     def judged(points: Points) -> np.ndarray:
         answers = np.empty((len(ks), len(ps), 2))
-        for i, rho in enumerate(kth_neighbor_distance(points, [at(k, points) for k in ks])):
-            order = np.argsort(rho, kind="stable")
-            for j, p in enumerate(ps):
-                answers[i, j] = statement(points[generator.permutation(order[: kept_count(p, len(points))])])
+        for i, j, rows in filtrations(points, [at(k, points) for k in ks], ps):
+            answers[i, j] = statement(points[generator.permutation(rows)])
         return answers
 
     halves, cells, firsts = [], [], []
@@ -195,7 +191,8 @@ def try_out(
     size = each[0].shape[1]
     if few is not None and np.mean(halves) < SOME:
         draws = few
-    null = [_chance(untrained_filters(n, generator, law, size), statement, k, p, at) for _ in range(draws)]
+    drawn = (untrained_filters(n, generator, law, size) for _ in range(draws))
+    null = [statement(densest(points, at(k, points), p))[0] for points in drawn]
     return Trials(np.array(halves), float(np.mean(np.array(cells)[..., 1])), k, p, value, np.array(null, float))
 
 
@@ -221,10 +218,11 @@ def each_alone(
     Raises TypeError or ValueError for arguments out of range, and what `statement` raises.
     """
     each = _networks(clouds, draws, halvings)
-    if not len(ks) or not len(ps):
-        raise ValueError(f"ks = {ks!r} and ps = {ps!r} must hold one value or more")
     generator, n = np.random.default_rng(seed), len(each)
-    answers = np.array([[[statement(densest(points, k, p)) for p in ps] for k in ks] for points in each], float)
+    answers = np.empty((n, len(ks), len(ps), 2))
+    for points, of_one in zip(each, answers):
+        for i, j, rows in filtrations(points, ks, ps):
+            of_one[i, j] = statement(points[rows])
     chosen, judged = np.empty((halvings, n, 2)), np.empty((halvings, n, 2))
     for halving in range(halvings):
         parts = np.array_split(generator.permutation(n), 2)
@@ -289,7 +287,3 @@ def _networks(clouds: CloudsLike, draws: Whole, halvings: Whole) -> list[Points]
 def _sample(clouds: Clouds, most: Whole, generator: np.random.Generator) -> Points:
     points = np.concatenate(clouds)
     return points if len(points) <= most else points[np.sort(generator.choice(len(points), most, replace=False))]
-
-
-def _chance(points: Points, statement: Statement, k: Whole, p: Number, at: Callable[[Whole, Points], int]) -> float:
-    return statement(densest(points, at(k, points), p))[0]

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from topo.checks import check_whole
+from topo.checks import check_number, check_whole
 from topo.tiles import tiles
 from topo.types import Number, Whole
 
@@ -194,9 +194,8 @@ def texts_and_values(labelled: Labelled[_T], name: str) -> tuple[tuple[str, ...]
 
 
 def check_positive(value: Number, name: str) -> Number:
-    """Return `value`; raise ValueError, calling it `name`, where it is not positive."""
-    if not value > 0:
-        raise ValueError(f"{name} = {value!r} must be positive")
+    """Return `value`; raise TypeError or ValueError, calling it `name`, where it is no positive, finite number."""
+    check_number(value, name, 0, above=True)
     return value
 
 
