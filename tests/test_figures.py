@@ -1024,11 +1024,12 @@ def test_grids_share_their_colours_and_may_have_ks_of_their_own():
 
 
 def test_a_table_of_trainings_says_what_the_manifest_says(tmp_path):
-    kernels = {1: {0: np.zeros((2, 3, 3, 1, 4)), 20: np.ones((2, 3, 3, 1, 4))}}
+    kernels = {1: {0: np.zeros((3, 3, 3, 1, 4)), 20: np.ones((3, 3, 3, 1, 4))}}
     chosen = Training(Architecture.parse("C(4,0,8)"), "cifar10-gray", momentum=0.9, anneal=20, hold_out=500)
-    known = {**chosen.describe(), "iterations": 20, "paper": {"networks": 48, "iterations": 70_000}, "members": [0, 1]}
+    known = {**chosen.describe(), "iterations": 20, "members": [0, 1, 2]}
     known |= {
-        "accuracy": {"0": [0.1, 0.1], "20": [0.2, 0.3]},
+        "paper": {"networks": 48, "iterations": 70_000},
+        "accuracy": {"0": [0.1, 0.1, 0.1], "20": [0.2, 0.3, 0.7]},
         "accuracy_of": "some images",
         "hardware": "an abacus, CPU",
     }
@@ -1039,9 +1040,10 @@ def test_a_table_of_trainings_says_what_the_manifest_says(tmp_path):
     rows = dict(zip([row[0] for row in table.rows], [row[1:] for row in table.rows]))
     assert table.header == ["", *cases]
     assert rows["hours of training"] == ["2.5, on one processor", "not recorded", "0.04, on the accelerator"]
-    assert rows["optimiser"][0] == "SGD, momentum 0.9" and rows["networks"][0] == "2 (paper: 48)"
+    assert rows["optimiser"][0] == "SGD, momentum 0.9" and rows["networks"][0] == "3 (paper: 48)"
     assert rows["learning rate"][0] == "0.1, along half a cosine to 0 at iteration 20"
-    assert rows["accuracy in %"][0] == "25.0\N{NO-BREAK SPACE}(20.0–30.0)" and rows["accuracy of"][0] == "some images"
+    assert rows["mean accuracy in %"][0] == "40.0\N{NO-BREAK SPACE}(20.0–70.0)"
+    assert rows["accuracy of"][0] == "some images"
     assert rows["trained by"][0] == "an abacus, CPU"
     assert rows["archive"][0] == f"timed, SHA-256 {archive.manifest(tmp_path)['timed']['sha256'][:12]}…"
 
@@ -1061,6 +1063,7 @@ def test_cells_of_several_numbers():
         figures.spread([3.0, 1.0, 2.04]) == "2.0\u00a0(1.0\u20133.0)"
         and figures.spread([1, 2], 0) == "2\u00a0(1\u20132)"
     )
+    assert figures.spread([3.0, 1.0, 2.0, 8.0], mean=True) == "3.5\u00a0(1.0\u20138.0)"
     assert figures.bar_text((0.02, 0.37)) == "0.37\u00a0(0.02)"
     assert figures.bar_text((np.inf, 0.0)) == figures.bar_text(None) == "none"
     assert figures.listed([200, 1000]) == "200, 1,000" and figures.listed(iter([])) == "none"

@@ -170,7 +170,7 @@ def _training_column(population: Archive) -> dict[str, str]:
         **in_words(known),
         "networks": f"{population.networks:,}{_of_paper(known, 'networks')}",
         "iterations": f"{known['iterations']:,}{_of_paper(known, 'iterations')}",
-        "accuracy in %": spread(accuracy),
+        "mean accuracy in %": spread(accuracy, mean=True),
         "accuracy of": known["accuracy_of"],
         "hours of training": f"{hours:,.{1 if hours >= 0.1 else 2}f}, on {where}" if hours else "not recorded",
         "trained by": known["hardware"],
@@ -241,13 +241,16 @@ def _measured(ruling: Ruling) -> list[str]:
     return [ruling.verdict, ruling.because, value, null, chance]
 
 
-def spread(values: Row, digits: Whole = 1) -> str:
+def spread(values: Row, digits: Whole = 1, *, mean: bool = False) -> str:
     """Several values in one cell: the median, and in brackets the least and the largest, such as "2.1 (1.2–6.5)".
 
-    values: one or more; digits: after the point. A browser does not break the line inside the text.
+    values: one or more; digits: after the point. mean: give the mean in place of the median. A browser does not break
+    the line inside the text.
     """
-    least, median, largest = (f"{value:.{digits}f}" for value in np.quantile(np.asarray(values), (0, 0.5, 1)))
-    return f"{median}\N{NO-BREAK SPACE}({least}\N{EN DASH}{largest})"
+    all_of_them = np.asarray(values)
+    centre = np.mean(all_of_them) if mean else np.median(all_of_them)
+    least, middle, largest = (f"{value:.{digits}f}" for value in (all_of_them.min(), centre, all_of_them.max()))
+    return f"{middle}\N{NO-BREAK SPACE}({least}\N{EN DASH}{largest})"
 
 
 def bar_text(bar: tuple[float, float] | None) -> str:
