@@ -1,6 +1,7 @@
 import json
 import re
 from collections import Counter
+from functools import partial
 from io import BytesIO
 from itertools import combinations
 
@@ -706,7 +707,9 @@ def test_cover_of_two_lenses_outlines_the_fullest_bin():
         for j, (b, d) in enumerate(zip(bins.left_[1], bins.right_[1]))
     }
     assert len(rectangles.get_paths()) == sum(count > 0 for count in counts.values())
-    assert texts(ax) == [f"{max(counts.values())} points"]
+    assert texts(ax) == [f"in the outlined bin: {max(counts.values())} points"]
+    (label,) = ax.texts
+    assert label.get_transform() == ax.transAxes and label.get_position()[1] >= 1  # above the panel, over no point
     low, high = outline.get_paths()[0].vertices[[0, 2]]
     assert ((lens > low) & (lens < high)).all(axis=1).sum() == max(counts.values())
 
@@ -1021,6 +1024,19 @@ def test_grids_share_their_colours_and_may_have_ks_of_their_own():
     assert {text.get_text() for text in panels[0].texts} == {"1.2", "5"}
     with pytest.raises(ValueError, match="labelled must not be empty"):
         figures.density_grids({}, [10], [0.1], label="ratio")
+
+
+def test_each_grid_may_have_a_cell_of_its_own_outlined():
+    labelled = dict.fromkeys(("first", "second", "third"), [[1.0, 2.0]])
+    grids = partial(figures.density_grids, labelled, [10], [0.1, 0.2], label="ratio")
+    for mark, corners in (
+        ((10, 0.2), [[(0.5, -0.5)]] * 3),
+        ({"first": (10, 0.1), "second": (10, 0.2)}, [[(-0.5, -0.5)], [(0.5, -0.5)], []]),
+    ):
+        panels = [ax for ax in grids(mark=mark).axes if ax.images]
+        assert [[outline.get_xy() for outline in ax.patches] for ax in panels] == corners
+    with pytest.raises(ValueError, match="marks are given for fourth"):
+        grids(mark={"fourth": (10, 0.1)})
 
 
 def test_a_table_of_trainings_says_what_the_manifest_says(tmp_path):

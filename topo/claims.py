@@ -70,7 +70,6 @@ CLAIMS: dict[str, Claim] = {
         ("mnist-other-networks", "", "So do the first layers of three further configurations."),
         ("mnist-second-circle", "", "The second layer's densest filters have a very weak primary circle."),
         ("mnist-single-second", "4", "The second layer of a single network has the primary circle."),
-        ("mnist-batch-size", "", "Minibatches of 124 images, or of 128, give the same first-layer circle."),
     ),
     **_claims(
         "06-cifar10-gray",

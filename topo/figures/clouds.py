@@ -198,8 +198,8 @@ def cover(
     """The overlapping bins that one lens or two sort the points into (the paper's section 3).
 
     With one lens, each interval is a bar with the number of its points, in a row where it covers no other bar. Below
-    the bars is a tick for each point. With two lenses, each bin that holds points is a rectangle over the points, and
-    the fullest bin is outlined.
+    the bars is a tick for each point. With two lenses, each bin that holds points is a rectangle over the points; the
+    fullest bin is outlined, and above the panel is the number of its points.
 
     lens: the values of each point along one lens or two; left, right: the ends of the open intervals along each lens,
     as `topo.mapper.IntervalCover` has them after `fit`; the outermost may be infinite. labels: of the lenses.
@@ -397,18 +397,8 @@ def _cover_of_two(
     ax.add_collection(PolyCollection(corners, facecolors=(BLUE, 0.05), edgecolors=SKY, linewidths=0.6))
     fullest = corners[counts[i, j].argmax()]
     ax.add_collection(PolyCollection([fullest], facecolors="none", edgecolors=ORANGE, linewidths=2, zorder=3))
-    ax.annotate(
-        f"{counts.max()} points",
-        fullest[2],
-        (0, 3),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=8,
-        color=INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
-        zorder=4,
-    )
+    told = f"in the outlined bin: {counts.max()} points"
+    ax.text(1, 1, told, transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color=INK)
     ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
     ax.autoscale_view()
     return ax.figure

@@ -90,7 +90,7 @@ def density_grids(
     ps: Sequence[Number],
     *,
     label: str,
-    mark: tuple[Whole, Number] | None = None,
+    mark: tuple[Whole, Number] | Mapping[str, tuple[Whole, Number]] | None = None,
     limits: tuple[Number, Number] | None = None,
     columns: Whole = 2,
 ) -> Figure:
@@ -98,17 +98,21 @@ def density_grids(
 
     labelled: a grid for each panel, with the text above it; values are rounded to one decimal. ks: of all grids, or
     {text: those of its panel};
-    columns: panels in a row; limits: of all grids, from the least to the largest value of any where None; the rest as
-    for `density_grid`. Raises as `density_grid` does, and ValueError where there is no grid.
+    mark: the pair (k, p) to outline in all grids, or {text: that of its panel}; columns: panels in a row; limits: of
+    all grids, from the least to the largest value of any where None; the rest as for `density_grid`.
+    Raises as `density_grid` does, and ValueError where there is no grid, or a mark is of no panel.
     """
     texts, grids = texts_and_values(labelled, "labelled")
+    marks = dict(mark) if isinstance(mark, Mapping) else dict.fromkeys(texts, mark)
+    if not set(marks) <= set(texts):
+        raise ValueError(f"marks are given for {', '.join(marks)}; the panels are {', '.join(texts)}")
     rounded = [np.round(np.asarray(values, float), 1) for values in grids]
     finite = np.concatenate([values[np.isfinite(values)] for values in rounded])
     limits = limits or ((finite.min(), finite.max()) if len(finite) else (0, 1))
     figure, axes = wrapped_panels(texts, columns, 2.2)
     for ax, text, values in zip(axes, texts, rounded):
         each = ks[text] if isinstance(ks, Mapping) else ks
-        density_grid(values, each, ps, label=label, mark=mark, limits=limits, ax=ax)
+        density_grid(values, each, ps, label=label, mark=marks.get(text), limits=limits, ax=ax)
     return figure
 
 
