@@ -173,6 +173,17 @@ def test_lengths_and_bars_left_out_are_written_beside():
     assert "no bars" in texts(figures.barcode({0: np.zeros((0, 2))}, dimensions=(0,)).axes[0])
 
 
+def test_lengths_of_few_bars_are_written_in_one_line_below_them():
+    many = {1: np.column_stack([np.zeros(20), np.linspace(0.1, 1, 20)])}
+    (text,) = figures.barcode(many, dimensions=(1,), max_bars=8).axes[0].texts
+    assert text.get_text() == "longest: 1.00, 0.95, 0.91\n12 not drawn"
+    figure = text.axes.figure
+    figure.canvas.draw()
+    last = text.axes.containers[0][-1].get_window_extent()
+    assert text.get_window_extent().y1 < last.y0 and text.get_window_extent().x1 < text.axes.bbox.x1
+    assert texts(figures.barcode({1: np.zeros((0, 2))}, dimensions=(1,), max_bars=8).axes[0]) == ["no bars"]
+
+
 def test_barcodes_share_one_scale_and_one_order_of_rows():
     short = {0: np.array([[0, np.inf]]), 1: np.array([[0.1, 0.2]])}
     figure = figures.barcodes([("same", CIRCLE_BARS), ("same", short), ("other", short), ("last", short)], columns=3)

@@ -3,7 +3,7 @@
 Knows births and deaths by dimension; must not know how they were computed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from math import floor, isqrt, log10
 from typing import Any
 
@@ -36,6 +36,8 @@ _NOTED = 6  # the most lengths written beside a group
 _ROW = 0.042  # inches from bar to bar
 _NOTE_ROWS = 3.3  # rows that a line of text beside a group takes
 _GROUP_ROWS = 13  # the fewest rows of a group, which leave room for four lines of text
+_NOTED_BELOW = 3  # the most lengths written below a small barcode
+_BELOW_ROWS = 7  # the rows that they take there, with the number of the bars that are not drawn
 
 
 def barcode(
@@ -49,8 +51,9 @@ def barcode(
 ) -> FigureBase:
     """A barcode: one group of bars for each homology dimension, the longest bar first (the paper's section 2).
 
-    The lengths of the longest bars are written beside each group. A bar that goes on beyond the end of the axis has an
-    arrow there; the length of a bar that never dies is written ∞.
+    The lengths of the longest bars are written beside each group; where no more than 13 bars of one dimension are asked
+    for, they are written in one line below the bars. A bar that goes on beyond the end of the axis has an arrow there;
+    the length of a bar that never dies is written ∞.
 
     bars: as `topo.persistence.lazy_witness_barcode` returns them.
     dimensions: which to draw, from top to bottom; max_bars: the most bars to draw of each dimension, the number of the
@@ -172,10 +175,14 @@ def _check_barcode(bars: Barcode, dimensions: Iterable[int]) -> Barcode:
 
 def _barcode_rows(every: Sequence[Barcode], max_bars: Whole) -> dict[int, int]:
     """How many rows the group of each dimension takes, the same in all barcodes."""
-    return {
-        dimension: max(_GROUP_ROWS, min(int(max_bars), max(len(bars[dimension]) for bars in every)))
-        for dimension in every[0]
-    }
+    most = {dim: min(int(max_bars), max(len(bars[dim]) for bars in every)) for dim in every[0]}
+    below = _BELOW_ROWS if _is_small(most, max_bars) else 0
+    return {dim: max(_GROUP_ROWS, drawn + below) for dim, drawn in most.items()}
+
+
+def _is_small(groups: Sized, max_bars: Whole) -> bool:
+    """Whether a barcode has one group of few bars, which lines of text beside it would seem to be labels of."""
+    return len(groups) == 1 and int(max_bars) <= _GROUP_ROWS
 
 
 def _barcode_height(rows: Mapping[int, int]) -> float:
@@ -191,7 +198,7 @@ def _barcode_limit(every: Sequence[Barcode]) -> float:
 
 def _draw_barcode(ax: Axes, bars: Barcode, rows: Mapping[int, int], max_bars: Whole, limit: Number) -> None:
     decimals = max(0, 2 - floor(log10(limit)))
-    top, centres = 0, []
+    small, top, centres = _is_small(bars, max_bars), 0, []
     for dimension, pairs in bars.items():
         colour = PALETTE[dimension % len(PALETTE)]
         births, deaths = pairs[:max_bars].T
@@ -200,12 +207,16 @@ def _draw_barcode(ax: Axes, bars: Barcode, rows: Mapping[int, int], max_bars: Wh
         ax.barh(y, np.minimum(deaths, limit) - births, left=births, height=0.62, color=colour, linewidth=0)
         on = y[deaths > limit]
         ax.scatter(np.full(len(on), limit), on, marker=">", s=25, color=colour, clip_on=False, zorder=3)
-        for line, note in enumerate(_barcode_notes(pairs, rows[dimension], max_bars, decimals)):
+        if small:
+            below = _below(pairs, max_bars, decimals)
+            ax.text(0, 0.02, below, transform=ax.transAxes, va="bottom", fontsize=7.5, color=INK)
+        for line, note in enumerate([] if small else _barcode_notes(pairs, rows[dimension], max_bars, decimals)):
             beside = {"transform": ax.get_yaxis_transform(), "va": "top", "fontsize": 7.5, "color": INK}
             ax.text(1.03, top + _NOTE_ROWS * line - 0.5, note, **beside)
         centres.append(top + (rows[dimension] - 1) / 2)
         top += rows[dimension] + 2
-    ax.text(1.03, 1.0, "longest", transform=ax.transAxes, va="bottom", fontsize=7.5, color=FAINT)
+    if not small:
+        ax.text(1.03, 1.0, "longest", transform=ax.transAxes, va="bottom", fontsize=7.5, color=FAINT)
     ax.set_xlim(0, limit)
     ax.set_ylim(top - 2, -1)
     ax.set_yticks(centres, [f"$H_{dimension}$" for dimension in bars])
@@ -215,8 +226,19 @@ def _draw_barcode(ax: Axes, bars: Barcode, rows: Mapping[int, int], max_bars: Wh
 
 def _barcode_notes(pairs: Float[np.ndarray, "bars 2"], rows: int, max_bars: Whole, decimals: int) -> list[str]:
     """The texts beside a group: the longest lengths, and how many bars are not drawn."""
-    lengths = (pairs[:, 1] - pairs[:, 0])[: min(_NOTED, int(rows / _NOTE_ROWS))]
-    notes = ["∞" if np.isinf(length) else f"{length:.{decimals}f}" for length in lengths]
-    if len(pairs) > max_bars:
-        notes.append(f"{len(pairs) - max_bars} not drawn")
-    return notes or ["no bars"]
+    notes = _lengths(pairs[: min(_NOTED, int(rows / _NOTE_ROWS))], decimals)
+    return notes + _not_drawn(pairs, max_bars) or ["no bars"]
+
+
+def _below(pairs: Float[np.ndarray, "bars 2"], max_bars: Whole, decimals: int) -> str:
+    """The text below a small barcode: the longest lengths in one line, and how many bars are not drawn in the next."""
+    longest = "longest: " + ", ".join(_lengths(pairs[: min(_NOTED_BELOW, int(max_bars))], decimals))
+    return "\n".join([longest, *_not_drawn(pairs, max_bars)]) if len(pairs) else "no bars"
+
+
+def _lengths(pairs: Float[np.ndarray, "bars 2"], decimals: int) -> list[str]:
+    return ["∞" if np.isinf(length) else f"{length:.{decimals}f}" for length in pairs[:, 1] - pairs[:, 0]]
+
+
+def _not_drawn(pairs: Float[np.ndarray, "bars 2"], max_bars: Whole) -> list[str]:
+    return [f"{len(pairs) - max_bars} not drawn"] if len(pairs) > max_bars else []
