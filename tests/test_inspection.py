@@ -127,6 +127,13 @@ def test_a_small_p_value_without_a_loop_is_explained(weights, tmp_path, monkeypa
     assert f"b: {noise['note']}" in capsys.readouterr().out
 
 
+def test_a_p_value_that_is_small_only_by_itself_is_said_to_be_so(weights, monkeypatch):
+    monkeypatch.setattr(inspection, "_untrained_ratios", lambda *arguments: [1.0] * 24)
+    circle, noise = (finding.row for finding in inspect(weights, ["a", "b"], draws=24))
+    assert noise["p_value"] == 0.04 and noise["p_corrected"] == 0.08 and "note" not in circle
+    assert "by itself; not after the correction" in noise["note"] and "more than chance" not in noise["note"]
+
+
 def test_distances_are_medians_over_the_core(findings):
     circle = spaces.primary_circle(np.arange(720) * np.pi / 360)
     for finding in findings[:2]:

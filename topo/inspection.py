@@ -47,9 +47,10 @@ COLUMNS = (
 
 
 _STANDS_OUT = (
-    "no loop, but a small p-value: the longest bars stand out more than chance would have it, though by less than the "
-    "factor of {least:g} from which the book speaks of a loop"
+    "no loop, but a small p-value, after the correction, too: the longest bars stand out more than chance would have "
+    "it, though by less than the factor of {least:g} from which the book speaks of a loop"
 )
+_ALONE = "no loop, but a small p-value by itself; not after the correction, so it may be chance among so many layers"
 
 
 class Finding(NamedTuple):
@@ -105,8 +106,8 @@ def inspect(
     norm 1, are uniform among all filters that are.) A p-value is (1 + the number of clouds with as large a ratio) /
     (1 + draws). "p_value" is the larger of both laws', and "p_corrected" is corrected by the method of Holm for the
     layers that are looked at: the smallest of m layers is multiplied by m. Where a layer has no loop but a p-value of
-    0.05 or less, "note" says what that means. A cloud has as many filters as the layer, rounded by `untrained_size`;
-    it serves all layers of that size.
+    0.05 or less, "note" says whether it stands after the correction. A cloud has as many filters as the layer, rounded
+    by `untrained_size`; it serves all layers of that size.
 
     layers: names or numbers from 1, all where None; k, p: as for `scale`; resolution, gain: as for
     `topo.mapper.mapper_graph`; most: 50 or more; draws: 1 or more, of each law; report: called with each layer's name.
@@ -126,7 +127,10 @@ def inspect(
         findings.append(_look(weights, layer, k, p, loops, resolution, gain, most, draws))
     rows = [finding.row for finding in findings if finding.core is not None]
     for i, corrected in holm({str(i): row["p_value"] for i, row in enumerate(rows)}).items():
-        rows[int(i)]["p_corrected"] = round(corrected, 3)
+        row = rows[int(i)]
+        row["p_corrected"] = round(corrected, 3)
+        if not row["loops"] and row["p_value"] <= SURE:
+            row["note"] = _STANDS_OUT.format(least=loops.least) if corrected <= SURE else _ALONE
     return findings
 
 
@@ -202,8 +206,6 @@ def _look(
     by_chance = _random_distances(height)
     for name, each in _distances(core, height).items():
         row |= {f"to_{name}": round(each, 3), f"random_to_{name}": round(by_chance[name], 3)}
-    if not count and p_value <= SURE:
-        row["note"] = _STANDS_OUT.format(least=loops.least)
     return Finding(row, core, bars, graph, loops.cycles(core))
 
 
