@@ -845,6 +845,8 @@ def test_histogram_counts_and_marks():
     ax = figures.histogram([1, 1, 1, 2, 9], label="height", bins=8, mark=3, mark_label="threshold").axes[0]
     assert sum(bar.get_height() for bar in ax.patches) == 5
     assert list(ax.lines[0].get_xdata()) == [3, 3] and texts(ax) == ["threshold"]
+    (mark,) = ax.texts
+    assert mark.get_window_extent().y0 > max(bar.get_window_extent().y1 for bar in ax.patches)
 
 
 def test_strip_draws_every_value_and_its_median():

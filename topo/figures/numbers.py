@@ -244,9 +244,11 @@ def histogram(
     """
     values = as_points(np.asarray(values)[None], "values")[0]
     ax = axes_for(ax, 4.8, 2.4)
-    ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)
+    counts = ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)[0]
     ax.set(xlabel=label, ylabel="count", ylim=(0.7, None))
     if mark is not None:
+        if values.min() <= mark <= values.max():  # the text has room above the bars
+            ax.set_ylim(top=max(ax.get_ylim()[1], 3 * counts.max()))
         ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
         far = mark > np.mean(ax.get_xlim())
         ax.annotate(
