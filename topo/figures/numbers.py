@@ -247,8 +247,8 @@ def histogram(
     counts = ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)[0]
     ax.set(xlabel=label, ylabel="count", ylim=(0.7, None))
     if mark is not None:
-        if values.min() <= mark <= values.max():  # the text has room above the bars
-            ax.set_ylim(top=max(ax.get_ylim()[1], 3 * counts.max()))
+        if np.min(values) <= mark <= np.max(values):  # the text has room above the bars
+            ax.set_ylim(top=max(ax.get_ylim()[1], 3 * np.max(counts)))
         ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
         far = mark > np.mean(ax.get_xlim())
         ax.annotate(
