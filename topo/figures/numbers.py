@@ -242,12 +242,12 @@ def histogram(
     the text beside that line, the value itself where None.
     Raises TypeError or ValueError for values of another form.
     """
-    values = as_points(np.asarray(values)[None], "values")[0]
+    row = as_points(np.asarray(values)[None], "values")[0]
     ax = axes_for(ax, 4.8, 2.4)
-    counts = ax.hist(values, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)[0]
+    counts = ax.hist(row, bins=bins, color=SKY, edgecolor=BLUE, linewidth=0.5, log=True)[0]
     ax.set(xlabel=label, ylabel="count", ylim=(0.7, None))
     if mark is not None:
-        if np.min(values) <= mark <= np.max(values):  # the text has room above the bars
+        if row.min() <= mark <= row.max():  # the text has room above the bars
             ax.set_ylim(top=max(ax.get_ylim()[1], 3 * np.max(counts)))
         ax.axvline(mark, color=ORANGE, linewidth=1.5, linestyle="--")
         far = mark > np.mean(ax.get_xlim())
