@@ -18,30 +18,30 @@ SMALL = Scale(
 )
 
 
-def trials(held, tried=6, region=0.5, chance=0.01):
-    """Trials with a p-value of `chance`, of 99 draws; None for no null."""
+def trials(held, tried=6, region=0.5, p_value=0.01):
+    """Trials with that p-value, of 99 draws; None for no null."""
     halves = np.arange(tried) < held
-    if chance is None:
+    if p_value is None:
         return Trials(halves, region)
-    null = np.where(np.arange(99) < round(100 * chance) - 1, 5.0, 1.0)
+    null = np.where(np.arange(99) < round(100 * p_value) - 1, 5.0, 1.0)
     return Trials(halves, region, 10, 0.3, 4.0, null)
 
 
 def verdict(finding, others=()):
     """The verdict on the first claim of chapter 7; the others of the chapter have what `others` has, or no null."""
     names = [name for name, claim in CLAIMS.items() if claim.chapter == "07-learning-gray"]
-    findings = dict(zip(names, [finding, *others, *[Finding(trials(6, chance=None))] * 9]))
+    findings = dict(zip(names, [finding, *others, *[Finding(trials(6, p_value=None))] * 9]))
     return judge("07-learning-gray", findings)[0]
 
 
 def test_the_p_value_of_trials():
-    assert trials(6, chance=0.01).chance == 0.01
-    assert trials(6, chance=0.25).chance == 0.25
-    assert trials(6, chance=None).chance is None
+    assert trials(6, p_value=0.01).p_value == 0.01
+    assert trials(6, p_value=0.25).p_value == 0.25
+    assert trials(6, p_value=None).p_value is None
 
 
 @pytest.mark.parametrize(
-    ("held", "region", "chance", "expected"),
+    ("held", "region", "p_value", "expected"),
     [
         (6, 1.0, 0.01, claims.REPRODUCED),
         (4, 0.25, 0.05, claims.REPRODUCED),  # the bounds themselves
@@ -55,10 +55,10 @@ def test_the_p_value_of_trials():
         (1, 1.0, None, claims.NOT),
     ],
 )
-def test_the_rule(held, region, chance, expected):
-    finding = Finding(trials(held, region=region, chance=chance))
+def test_the_rule(held, region, p_value, expected):
+    finding = Finding(trials(held, region=region, p_value=p_value))
     assert verdict(finding).verdict == expected
-    small = Finding(trials(held, region=region, chance=chance), SMALL)
+    small = Finding(trials(held, region=region, p_value=p_value), SMALL)
     assert verdict(small).verdict == (claims.UNDECIDED if expected == claims.NOT else expected)
 
 
@@ -67,7 +67,7 @@ def test_an_absence_is_undecided_where_the_scale_is_not_the_papers():
     assert len(absent) == 3 and all(re.search(r"\bno(ne|r)?\b", CLAIMS[name].statement, re.I) for name in absent)
     for scale in (Scale(), SMALL):
         every = {
-            name: Finding(trials(6, chance=None), scale) for name, claim in CLAIMS.items() if claim.chapter[:2] == "06"
+            name: Finding(trials(6, p_value=None), scale) for name, claim in CLAIMS.items() if claim.chapter[:2] == "06"
         }
         for each in judge("06-cifar10-gray", every):
             undecided = scale == SMALL and each.claim in absent
@@ -75,18 +75,18 @@ def test_an_absence_is_undecided_where_the_scale_is_not_the_papers():
 
 
 def test_reasons_name_what_the_verdict_rests_on():
-    given = verdict(Finding(trials(1, region=0.125, chance=0.3), SMALL))
+    given = verdict(Finding(trials(1, region=0.125, p_value=0.3), SMALL))
     assert "in 1 of 6 judged halves" in given.because and "in 12% of the grid" in given.because
     assert "no more than chance" in given.because and "`topo train x`, 5 hours" in given.because
-    assert (given.low, given.high, given.value, given.chance) == (1.0, 5.0, 4.0, 0.3)
+    assert (given.low, given.high, given.value, given.p_value) == (1.0, 5.0, 4.0, 0.3)
     assert "topo train" not in verdict(Finding(trials(6), SMALL)).because
     assert "in 2 of 6 single networks" in verdict(Finding(trials(2)._replace(counted="single networks"), SMALL)).because
 
 
 def test_chance_is_a_reason_only_where_it_decides_or_is_plain():
-    others = [Finding(trials(6, chance=0.5))] * 3  # the correction makes 0.2 of 0.05
-    for held, chance, expected in ((1, 0.05, False), (1, 0.06, True), (3, 0.05, True), (3, 0.01, False)):
-        given = verdict(Finding(trials(held, chance=chance)), others)
+    others = [Finding(trials(6, p_value=0.5))] * 3  # the correction makes 0.2 of 0.05
+    for held, p_value, expected in ((1, 0.05, False), (1, 0.06, True), (3, 0.05, True), (3, 0.01, False)):
+        given = verdict(Finding(trials(held, p_value=p_value)), others)
         assert ("no more than chance" in given.because) == expected
 
 
@@ -99,9 +99,9 @@ def test_what_is_missing_is_named():
 
 
 def test_p_values_are_corrected_for_the_chapter():
-    one, four = Finding(trials(6, chance=0.02)), [Finding(trials(6, chance=0.5))] * 3
-    assert verdict(one).corrected == 0.02 and verdict(one).verdict == claims.REPRODUCED
-    assert verdict(one, four).corrected == pytest.approx(0.08) and verdict(one, four).verdict == claims.NOT
+    one, four = Finding(trials(6, p_value=0.02)), [Finding(trials(6, p_value=0.5))] * 3
+    assert verdict(one).p_corrected == 0.02 and verdict(one).verdict == claims.REPRODUCED
+    assert verdict(one, four).p_corrected == pytest.approx(0.08) and verdict(one, four).verdict == claims.NOT
 
 
 def test_holm_against_a_worked_example():

@@ -32,10 +32,10 @@ def test_the_interval_holds_the_true_correlation_in_about_95_of_100_populations(
 
 def test_without_dependence_p_values_are_uniform_and_with_it_they_are_small():
     generator = np.random.default_rng(2)
-    null = [rank_correlation(*pairs(generator, 30, 0.0), draws=299, seed=i).chance for i in range(250)]
+    null = [rank_correlation(*pairs(generator, 30, 0.0), draws=299, seed=i).p_value for i in range(250)]
     assert kstest(null, "uniform").pvalue > 0.01
     planted = [rank_correlation(*pairs(generator, 40, 0.7), draws=399, seed=i) for i in range(100)]
-    assert np.mean([each.chance <= 0.01 and each.low > 0 for each in planted]) > 0.95
+    assert np.mean([each.p_value <= 0.01 and each.low > 0 for each in planted]) > 0.95
 
 
 def curves(generator, networks, shared, own, times=10):
@@ -49,10 +49,10 @@ def test_what_all_networks_share_counts_over_times_and_in_their_null_and_not_ove
     x, y = curves(generator, 40, shared=2.0, own=0.0)
     over_times, over_networks = rank_correlation(x, y, "times"), rank_correlation(x, y)
     assert over_times.value > 0.9 and over_times.null == pytest.approx(over_times.value, abs=0.02)
-    assert over_times.chance > 0.05 and over_networks.low < 0 < over_networks.high
+    assert over_times.p_value > 0.05 and over_networks.low < 0 < over_networks.high
     x, y = curves(generator, 40, shared=2.0, own=1.5)
     over_times, over_networks = rank_correlation(x, y, "times"), rank_correlation(x, y)
-    assert over_times.chance < 0.01 and over_networks.chance < 0.01 and over_networks.low > 0.3
+    assert over_times.p_value < 0.01 and over_networks.p_value < 0.01 and over_networks.low > 0.3
 
 
 @pytest.mark.parametrize("over", ["networks", "times"])
@@ -63,14 +63,14 @@ def test_with_several_times_too_the_interval_covers_zero_and_the_p_value_is_unif
     )  # a network at one time is like itself at the next
     found = [rank_correlation(walks(), walks(), over, draws=199, seed=i) for i in range(200)]
     assert 0.9 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.99
-    assert kstest([each.chance for each in found], "uniform").pvalue > 0.01
+    assert kstest([each.p_value for each in found], "uniform").pvalue > 0.01
 
 
 def test_the_seed_decides_and_few_networks_have_all_their_permutations():
     x, y = pairs(np.random.default_rng(5), 12, 0.5)
     assert rank_correlation(x, y, seed=1) == rank_correlation(x, y, seed=1) != rank_correlation(x, y, seed=2)
     perfect = rank_correlation(np.arange(4.0), np.arange(4.0))
-    assert perfect.networks == 4 and perfect.chance == pytest.approx(3 / 25)  # itself and its reverse, of 24, and one
+    assert perfect.networks == 4 and perfect.p_value == pytest.approx(3 / 25)  # itself and its reverse, of 24, and one
 
 
 def test_draws_of_equal_networks_count_as_zero():

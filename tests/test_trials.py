@@ -47,10 +47,10 @@ def test_a_circle_is_found_named_and_beyond_chance():
     clouds = networks(6, 200, 0)
     found = trials.try_out(clouds, trials.loop_of("primary", LOOPS), [30, 60], [0.3, 0.5], draws=19, halvings=2)
     assert found.halves.tolist() == [True] * 4 and found.region == 1
-    assert found.value >= 3 and found.chance == 1 / 20 and len(found.null) == 19
+    assert found.value >= 3 and found.p_value == 1 / 20 and len(found.null) == 19
     assert found.k in (30, 60) and found.p in (0.3, 0.5)
     other = trials.try_out(clouds, trials.loop_of("vertical", LOOPS), [30, 60], [0.3, 0.5], draws=0, halvings=2)
-    assert not other.halves.any() and other.region == 0 and other.chance is None
+    assert not other.halves.any() and other.region == 0 and other.p_value is None
 
 
 def test_another_circle_is_told_from_the_primary_one():
@@ -65,7 +65,7 @@ def test_another_circle_is_told_from_the_primary_one():
 def test_untrained_filters_have_no_loop():
     clouds = [noise(200, seed) for seed in range(6)]
     found = trials.try_out(clouds, trials.loop_of(None, LOOPS), [10, 30, 60], [0.2, 0.5, 1.0], draws=19, halvings=2)
-    assert not found.halves.any() and found.region == 0 and found.chance > 0.05
+    assert not found.halves.any() and found.region == 0 and found.p_value > 0.05
     absent = trials.try_out(clouds, trials.denied(trials.loop_of(None, LOOPS)), [30], [0.5], draws=0, halvings=2)
     assert absent.halves.all() and absent.region == 1
 
@@ -116,7 +116,7 @@ def test_the_p_value_of_nothing_is_uniform():
     for seed in range(200):
         clouds = [noise(30, 1000 + 4 * seed + i) for i in range(4)]
         found = trials.try_out(clouds, trials.loop_of(None, LOOPS), [8], [0.5], draws=9, halvings=1, seed=seed)
-        chances.append(found.chance)
+        chances.append(found.p_value)
     spread = np.random.default_rng(0).uniform(-1 / 10, 0, 200)  # p-values are multiples of 1/10
     assert kstest(np.array(chances) + spread, "uniform").pvalue > 0.01
     assert np.mean(np.array(chances) <= 0.1) < 0.16
@@ -128,7 +128,7 @@ def test_power_and_false_loops():
 
     def found(clouds, seed):
         trial = trials.try_out(clouds, statement, [10, 20], [0.3, 0.5], draws=19, halvings=1, seed=seed)
-        return bool(trial.halves.all() and trial.chance <= 0.05)
+        return bool(trial.halves.all() and trial.p_value <= 0.05)
 
     generator = np.random.default_rng(0)
     centres = filters.normalize(generator.standard_normal((5, 9)))
@@ -152,7 +152,7 @@ def test_of_several_populations_the_weakest_counts():
     several = [made(3, 0.5, 9.0), made(2, 0.75, 9.0), made(2, 0.25, 8.0), made(4, 1.0, 1.5)]
     found = trials.weakest(several)
     assert found.halves.sum() == 2 and found.region == 0.25
-    assert found.value == 1.5 and found.chance == 2 / 4
+    assert found.value == 1.5 and found.p_value == 2 / 4
     assert trials.weakest(several[:1]) is not None and trials.weakest(several[:1]).region == 0.5
     with refused(ValueError, "one population or more"):
         trials.weakest([])
@@ -170,9 +170,9 @@ def test_settings_are_tried_in_every_half_and_the_first_is_judged():
     found = trials.try_settings(clouds, statement, settings, draws=3, halvings=2)
     assert found.halves.tolist() == [True] * 4 and found.region == 0.5
     assert found.null.tolist() == [found.value] * 3 and 20 * 2 < found.value < 23 * 2
-    assert found.chance == 1 and (found.k, found.p) == (0, 1)
+    assert found.p_value == 1 and (found.k, found.p) == (0, 1)
     other = trials.try_settings(clouds, statement, settings[1:], draws=0, halvings=1)
-    assert other.halves.tolist() == [False] * 2 and other.chance is None
+    assert other.halves.tolist() == [False] * 2 and other.p_value is None
 
 
 def test_settings_halve_the_networks_as_a_grid_does():
@@ -208,14 +208,14 @@ def test_each_network_is_judged_at_the_filtration_of_the_other_half():
     assert found.trials.halves.tolist() == (found.values > 1.5).ravel().tolist()
     assert found.trials.region == 6 / 8 and (found.trials.k, found.trials.p) == (2, 0.5)  # medians 3.5 and 2
     assert found.trials.value == np.median(found.values[0])
-    assert len(found.untrained) == 0 and found.trials.chance is None
+    assert len(found.untrained) == 0 and found.trials.p_value is None
 
 
 def test_networks_with_a_circle_are_beyond_chance_one_by_one():
     clouds = networks(3, 300, 2)
     found = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
     assert found.trials.halves.all() and (found.values >= 3).all()
-    assert len(found.untrained) == len(found.trials.null) == 19 and found.trials.chance == 1 / 20
+    assert len(found.untrained) == len(found.trials.null) == 19 and found.trials.p_value == 1 / 20
     assert found.trials.counted == "judgements of single networks"
     again = trials.each_alone(clouds, trials.loop_of("primary", LOOPS), [20, 40], [0.3, 0.5], draws=19)
     np.testing.assert_array_equal(again.untrained, found.untrained)

@@ -32,7 +32,7 @@ def rule(each):
         return claims.MISSING
     if CLAIMS[each.claim].absence and not each.scale.comparable:
         return claims.UNDECIDED
-    beyond_chance = each.corrected is None or each.corrected <= 0.05
+    beyond_chance = each.p_corrected is None or each.p_corrected <= 0.05
     if beyond_chance and each.held / each.tried >= 2 / 3 and (each.region is None or each.region >= 1 / 4):
         return claims.REPRODUCED
     if beyond_chance and each.held / each.tried >= 1 / 3:

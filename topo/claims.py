@@ -149,7 +149,7 @@ class Ruling:
 
     claim: a key of CLAIMS; verdict: one of VERDICTS; because: the reason in words. held, tried: in how many trials the
     statement held, of how many, such as judged halves; region: share of the grid, None where there is none. statistic:
-    what `value` is; low, high: of the null, None where there is none. chance, corrected: p-values, alone and corrected
+    what `value` is; low, high: of the null, None where there is none. p_value, p_corrected: alone and corrected
     by Holm's method for all claims of the chapter.
     """
 
@@ -163,8 +163,8 @@ class Ruling:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    chance: float | None = None
-    corrected: float | None = None
+    p_value: float | None = None
+    p_corrected: float | None = None
     scale: Scale = field(default_factory=Scale)
 
 
@@ -247,20 +247,20 @@ def judge(chapter: str, findings: Mapping[str, Finding]) -> list[Ruling]:
         raise ValueError(f"there is no claim of a chapter {chapter!r}")
     if set(findings) != wanted:
         raise ValueError(f"chapter {chapter} must answer {', '.join(sorted(wanted))}; it has {', '.join(findings)}")
-    chances = {name: each.trials.chance for name, each in findings.items() if each.trials is not None}
-    corrected = holm({name: chance for name, chance in chances.items() if chance is not None})
+    p_values = {name: each.trials.p_value for name, each in findings.items() if each.trials is not None}
+    corrected = holm({name: each for name, each in p_values.items() if each is not None})
     return [_ruling(name, findings[name], corrected.get(name)) for name in CLAIMS if name in wanted]
 
 
-def holm(chances: Mapping[_Name, float]) -> dict[_Name, float]:
+def holm(p_values: Mapping[_Name, float]) -> dict[_Name, float]:
     """p-values corrected for their number by the method of Holm (1979): the chance of one false finding or more.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
     {'a': 0.03, 'c': 0.06, 'b': 0.06}
     """
     corrected, least = {}, 0.0
-    for i, name in enumerate(sorted(chances, key=chances.__getitem__)):
-        least = max(least, min(1.0, (len(chances) - i) * chances[name]))
+    for i, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - i) * p_values[name]))
         corrected[name] = least
     return corrected
 
@@ -278,14 +278,14 @@ def _ruling(name: str, finding: Finding, corrected: float | None) -> Ruling:
     reasons = [f"in {held} of {tried} {trials.counted}"]
     if trials.region is not None:
         reasons.append(f"in {trials.region:.0%} of the grid")
-    if not sure and (share >= SOME or (trials.chance or 0.0) > SURE):  # where it decides, or is plain
+    if not sure and (share >= SOME or (trials.p_value or 0.0) > SURE):  # where it decides, or is plain
         reasons.append("no more than chance")
     if verdict == UNDECIDED and finding.scale.decides:
         reasons.append(f"{finding.scale.decides} would decide it")
     low, high = (float(np.min(trials.null)), float(np.max(trials.null))) if len(trials.null) else (None, None)
     value = None if np.isnan(trials.value) else float(trials.value)
     numbers = dict(held=held, tried=tried, region=trials.region, value=value, low=low, high=high)
-    about = dict(statistic=finding.statistic, chance=trials.chance, corrected=corrected, scale=finding.scale)
+    about = dict(statistic=finding.statistic, p_value=trials.p_value, p_corrected=corrected, scale=finding.scale)
     return Ruling(name, verdict, "; ".join(reasons), **numbers, **about)  # type: ignore[arg-type]
 
 

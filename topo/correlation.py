@@ -22,15 +22,15 @@ class Correlation(NamedTuple):
     """What `rank_correlation` returns.
 
     value: between -1 and 1; low, high: its bootstrap interval. null: the mean of the same where each network's x is
-    paired with the y of a network drawn by lot; chance: how often such pairs are as far from that mean as the value, a
-    two-sided p-value. networks: how many there are.
+    paired with the y of a network drawn by lot; p_value: how often such pairs are as far from that mean as the value,
+    two-sided. networks: how many there are.
     """
 
     value: float
     low: float
     high: float
     null: float
-    chance: float
+    p_value: float
     networks: int
 
 
@@ -102,8 +102,8 @@ def rank_correlation(
     low, high = float(interval.low), float(interval.high)
     mean = float(null.null_distribution.mean())
     far = np.abs(null.null_distribution - mean) >= abs(null.statistic - mean) - 1e-12
-    chance = float((1 + far.sum()) / (1 + len(far)))
-    return Correlation(float(within.mean()), low, high, mean, chance, len(first))
+    p_value = float((1 + far.sum()) / (1 + len(far)))
+    return Correlation(float(within.mean()), low, high, mean, p_value, len(first))
 
 
 def split_half_reliability(

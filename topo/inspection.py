@@ -188,17 +188,17 @@ def _look(
         return Finding({**row, "skipped": why})
     bars = loops.barcode(core)
     count, ratio = loops.count(bars), loops.clearest(bars)[1]
-    chances = {
-        name: _chance(ratio, _untrained_ratios(law, size, points.shape[1], null_k, null_p, loops, draws))
+    p_values = {
+        name: _p_value(ratio, _untrained_ratios(law, size, points.shape[1], null_k, null_p, loops, draws))
         for name, law in LAWS.items()
     }
-    p_value = max(chances.values())
+    p_value = max(p_values.values())
     varying = np.ptp(core, axis=0) > 1e-6 * np.abs(core).max()  # such as a masked pixel's: VNE divides by the variance
     graph = mapper_graph(core[:, varying], resolution, gain)
     summary = graph_summary(graph)
     row |= {
         "k": k, "p": p, "core": len(core), "loops": count, "ratio": round(ratio, 2),
-        "p_value": p_value, **chances, "draws": draws,
+        "p_value": p_value, **p_values, "draws": draws,
         "bars": " ".join(f"{each:.2f}" for each in bar_lengths(bars, 1)[:5]),
         "nodes": summary["nodes"], "components": summary["components"],
         "largest_share": round(summary["largest_share"], 3), "mapper_loops": summary["loops"],
@@ -220,7 +220,7 @@ def _untrained_ratios(law: Law, n: int, dim: int, k: Whole, p: Number, loops: Lo
     return [loops.clearest(densest(untrained_filters(n, seed, law, dim), k, p))[1] for seed in range(draws)]
 
 
-def _chance(value: float, null: Sequence[float]) -> float:
+def _p_value(value: float, null: Sequence[float]) -> float:
     return round((1 + sum(each >= value for each in null)) / (1 + len(null)), 4)
 
 

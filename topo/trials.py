@@ -42,8 +42,8 @@ class Trials(NamedTuple):
     counted: str = "judged halves"
 
     @property
-    def chance(self) -> float | None:
-        """The p-value: (1 + how many of the null are as large as the value) / (1 + how many there are), or None."""
+    def p_value(self) -> float | None:
+        """(1 + how many of the null are as large as the value) / (1 + how many there are), or None."""
         if not len(self.null):
             return None
         return float((1 + (self.null >= self.value).sum()) / (1 + len(self.null)))
@@ -75,7 +75,7 @@ def weakest(several: Sequence[Trials]) -> Trials:
     if not several:
         raise ValueError("several must hold the trials of one population or more")
     least = min(several, key=lambda each: (each.halves.mean(), 1.0 if each.region is None else each.region))
-    chancy = max(several, key=lambda each: each.chance or 0.0)
+    chancy = max(several, key=lambda each: each.p_value or 0.0)
     return chancy._replace(halves=least.halves, region=least.region)
 
 

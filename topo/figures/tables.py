@@ -212,10 +212,10 @@ def all_claims(recorded: Mapping[str, Ruling]) -> Table:
         if (given := recorded.get(name)) is None:
             rows[-1] += ["not judged", *[""] * 4]
             continue
-        verdict, because, value, null, chance = _measured(given)
+        verdict, because, value, null, p_value = _measured(given)
         scale = f"{given.scale.ours} / {given.scale.paper}"
         measured = f"{value} ({null})" if null else value
-        rows[-1] += [Link(verdict, f"{claim.chapter}.html#verdicts"), because, measured, chance, scale]
+        rows[-1] += [Link(verdict, f"{claim.chapter}.html#verdicts"), because, measured, p_value, scale]
     header = ["section and claim", "verdict", "because", "measured (untrained)", "p (corrected)", "ours / the paper's"]
     return table(header, rows)
 
@@ -237,8 +237,8 @@ def _measured(ruling: Ruling) -> list[str]:
     """Verdict, reason, statistic, null and p-values in a cell each."""
     value = "" if ruling.value is None else f"{ruling.statistic} {short_number(ruling.value)}"
     null = "" if ruling.low is None or ruling.high is None else f"{ruling.low:.1f}\N{EN DASH}{ruling.high:.1f}"
-    chance = "" if ruling.chance is None else f"{ruling.chance:.2g} ({ruling.corrected:.2g})"
-    return [ruling.verdict, ruling.because, value, null, chance]
+    p_value = "" if ruling.p_value is None else f"{ruling.p_value:.2g} ({ruling.p_corrected:.2g})"
+    return [ruling.verdict, ruling.because, value, null, p_value]
 
 
 def spread(values: Row, digits: Whole = 1, *, mean: bool = False) -> str:
