@@ -492,7 +492,7 @@ def test_a_book_is_refused_before_anything_runs(checkout, tmp_path):
     (tmp_path / "thesis" / "draft.tex").touch()
     with pytest.raises(ValueError, match="thesis holds something other than a book"):
         book.build(out=tmp_path / "thesis", root=checkout)
-    with pytest.raises(ValueError, match="jobs = 0 is not allowed"):
+    with pytest.raises(ValueError, match="jobs = 0 must be a whole number, 1 or more"):
         book.build(jobs=0, root=checkout)
     with pytest.raises(
         ValueError,
