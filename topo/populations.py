@@ -133,9 +133,9 @@ def _first(dataset: str, share: int, begins: str) -> Plan:
 # the first layer of the network without max-pooling, and names no deep network but VGG.
 POPULATIONS = {
     "mnist-M-64-32-64": _plan("M(64,32,64)", "mnist", 100, 2000, _PAPERS_MNIST, _MNIST, {0: 20, 1000: 20, 2000: 40}),
-    # Networks 40 to 79 of the same, trained further: they wait for the others, with which they will take its place.
-    "mnist-M-64-32-64-40-to-79": _plan(
-        "M(64,32,64)", "mnist", 40, 5000, _PAPERS_MNIST, (*_MNIST, 3000, 4000, 5000), {5000: 1}
+    # Networks 40 to 89 of the same, trained further: they wait for the others, with which they will take its place.
+    "mnist-M-64-32-64-40-to-89": _plan(
+        "M(64,32,64)", "mnist", 50, 5000, _PAPERS_MNIST, (*_MNIST, 3000, 4000, 5000), {5000: 1}
     ),
     "cifar-gray-C-64-32-64": _plan(
         "C(64,32,64)", "cifar10-gray", 60, 2000, _PAPERS_GRAY, _CIFAR, _sample(_DRAWN_GRAY, 12, 2000, 60)
